@@ -1,0 +1,94 @@
+"""The message: what a producer writes into a stream and a worker reads out of it (wire version 1).
+
+An entry has flat fields: `task` (registered name), `id` (text, 32 hex when ours), `args` (JSON object, parameter name to
+value) and `meta` (JSON object, absent when empty). `id` and `meta` may be missing; the entry id serves as id then. Any
+language can write such an entry with XADD. Unknown fields are ignored, unknown meta keys are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+#: Longest id and task name that a message may carry, in characters; a longer one is unreadable.
+MAX_NAME = 256
+
+
+class Unreadable(Exception):
+    """The entry is no message; the text says why. It becomes a dead letter with its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One call of a task, frozen; a change makes a copy (`dataclasses.replace`).
+
+    `args` are the bytes of a JSON object as they stand on the wire, so that nobody parses them twice.
+    """
+
+    id: str
+    task: str
+    args: bytes = b"{}"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def attempt(self) -> int:
+        """Attempts that have failed so far (0 for a message that never ran)."""
+        attempt = self.meta.get("attempt", 0)
+        return attempt if isinstance(attempt, int) and attempt >= 0 else 0
+
+    def fields(self) -> list[bytes | str]:
+        """The entry's fields and values, flat, as XADD takes them."""
+        flat: list[bytes | str] = ["task", self.task, "id", self.id, "args", self.args]
+        if self.meta:
+            flat += ("meta", to_json(self.meta))
+        return flat
+
+
+def new_id() -> str:
+    """A fresh message id: 128 random bits in hex. Never a counter, so that forked processes cannot agree on one."""
+    return os.urandom(16).hex()
+
+
+def decode(entry_id: str, flat: Sequence[bytes]) -> Message:
+    """Read a message from an entry's flat fields; raises `Unreadable` with the reason."""
+    if len(flat) % 2:
+        raise Unreadable("the entry's fields do not come in pairs")
+    values = dict(zip(flat[::2], flat[1::2], strict=True))
+    task = values.get(b"task")
+    if not task:
+        raise Unreadable("the entry has no field `task`")
+    args = values.get(b"args", b"{}")
+    if args.lstrip()[:1] != b"{":
+        raise Unreadable("`args` is not a JSON object")
+    raw_meta = values.get(b"meta")
+    meta = _json_object("meta", raw_meta) if raw_meta else {}
+    return Message(_text("id", values.get(b"id") or entry_id.encode()), _text("task", task), args, meta)
+
+
+def _text(name: str, raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"`{name}` is not UTF-8") from None
+    if len(text) > MAX_NAME:
+        raise Unreadable(f"`{name}` has {len(text)} characters, {MAX_NAME} are allowed")
+    return text
+
+
+def _json_object(name: str, raw: bytes) -> dict[str, Any]:
+    try:
+        value = from_json(raw)
+    except ValueError as error:
+        raise Unreadable(f"`{name}` is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"`{name}` is not a JSON object")
+    return value
+
+
+def entry_ms(entry_id: str) -> int:
+    """The milliseconds of Redis time at which an entry was added: the first half of its id."""
+    return int(entry_id.partition("-")[0])
