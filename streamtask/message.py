@@ -14,6 +14,20 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+#: Types of the meta keys that streamtask reads (the wire contract's table); a wrong type makes the message unreadable.
+META_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "attempt": int,
+    "ttl": (int, float),
+    "sent_at": int,
+    "unique": str,
+    "first_seen": int,
+    "scheduled_for": str,
+    "parent": str,
+    "root": str,
+    "headers": dict,
+    "errors": list,
+}
+
 #: Longest id and task name that a message may carry, in characters; a longer one is unreadable.
 MAX_NAME = 256
 
@@ -37,8 +51,8 @@ class Message:
     @property
     def attempt(self) -> int:
         """Attempts that have failed so far (0 for a message that never ran)."""
-        attempt = self.meta.get("attempt", 0)
-        return attempt if isinstance(attempt, int) and attempt >= 0 else 0
+        attempt: int = self.meta.get("attempt", 0)
+        return attempt
 
     def fields(self) -> list[bytes | str]:
         """The entry's fields and values, flat, as XADD takes them."""
@@ -65,7 +79,7 @@ def decode(entry_id: str, flat: Sequence[bytes]) -> Message:
     if args.lstrip()[:1] != b"{":
         raise Unreadable("`args` is not a JSON object")
     raw_meta = values.get(b"meta")
-    meta = _json_object("meta", raw_meta) if raw_meta else {}
+    meta = _meta(raw_meta) if raw_meta else {}
     return Message(_text("id", values.get(b"id") or entry_id.encode()), _text("task", task), args, meta)
 
 
@@ -79,14 +93,20 @@ def _text(name: str, raw: bytes) -> str:
     return text
 
 
-def _json_object(name: str, raw: bytes) -> dict[str, Any]:
+def _meta(raw: bytes) -> dict[str, Any]:
     try:
-        value = from_json(raw)
+        meta = from_json(raw)
     except ValueError as error:
-        raise Unreadable(f"`{name}` is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise Unreadable(f"`{name}` is not a JSON object")
-    return value
+        raise Unreadable(f"`meta` is not JSON: {error}") from None
+    if not isinstance(meta, dict):
+        raise Unreadable("`meta` is not a JSON object")
+    for key, kind in META_TYPES.items():
+        value = meta.get(key)
+        if value is None:
+            meta.pop(key, None)
+        elif not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 2**53):
+            raise Unreadable(f"`meta.{key}` is {value!r:.80}, which is no {kind if isinstance(kind, type) else 'number'}")
+    return meta
 
 
 def entry_ms(entry_id: str) -> int:

@@ -1,0 +1,342 @@
+"""What becomes of a delivery: outcomes, verdicts, the pure decision between them, and the table of legal states.
+
+`decide()` knows no Redis, no clock and no chance: time and the random draw come in with the facts.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from streamtask.duration import seconds
+from streamtask.message import Message
+from streamtask.options import TaskOptions
+
+#: Seconds that a message waits before it is offered again to a worker that may know it (delivery.md A14).
+PARK = 30.0
+#: Seconds after which a message that no worker could take becomes a dead letter, unless a setting says otherwise.
+UNKNOWN_GRACE = 600.0
+#: Longest error text and traceback that are kept, in characters; and how many failed attempts a message remembers.
+ERROR_TEXT, TRACEBACK_TEXT, ERRORS_KEPT = 1_000, 8_192, 3
+
+DeadReason = Literal["retries", "poison", "reject", "decode", "unknown_task", "arguments", "result", "interrupted"]
+
+
+# -- what user code raises to steer its own task ---------------------------------------------------------------------
+
+
+class Retry(Exception):
+    """Raise in a task: try again after `delay` seconds (or `at`); None takes the policy's wait. Counts as an attempt."""
+
+    def __init__(
+        self,
+        delay: float | timedelta | None = None,
+        *,
+        at: datetime | None = None,
+        reason: str = "",
+        counts: bool = True,
+    ) -> None:
+        super().__init__(reason or "retry asked for")
+        self.delay, self.at, self.reason, self.counts = _when("Retry", delay, at), at, reason, counts
+
+
+class Reject(Exception):
+    """Raise in a task: it can never succeed. It becomes a dead letter; `bury=False` drops it instead."""
+
+    def __init__(self, reason: str, *, bury: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.bury = reason, bury
+
+
+class Snooze(Exception):
+    """Raise in a task: not now, again after `delay` seconds (or `at`). Neither an attempt nor an error."""
+
+    def __init__(self, delay: float | timedelta | None = None, *, at: datetime | None = None, reason: str = "") -> None:
+        super().__init__(reason or "snoozed")
+        if delay is None and at is None:
+            raise ValueError("Snooze needs a delay in seconds or at=<aware datetime>")
+        self.delay, self.at, self.reason = _when("Snooze", delay, at), at, reason
+
+
+def _when(who: str, delay: float | timedelta | None, at: datetime | None) -> float | None:
+    if at is not None and at.utcoffset() is None:
+        raise ValueError(f"{who}(at={at.isoformat()}) has no time zone; write datetime.now(UTC) + ...")
+    return None if delay is None else seconds(delay)
+
+
+# -- outcomes: what happened to one attempt ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as text, cut to size; never the exception object itself."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        text = "".join(traceback.format_exception(error))
+        if len(text) > TRACEBACK_TEXT:  # the end names the error, so the beginning goes
+            text = "…" + text[-TRACEBACK_TEXT:]
+        return cls(type(error).__qualname__, _safe_str(error)[:ERROR_TEXT], text)
+
+
+def _safe_str(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # a user's __str__ may fail; the worker must not
+        return f"<{type(broken).__name__} in {type(error).__name__}.__str__>"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The function returned; `result` is its value as JSON, None when no result is kept."""
+
+    result: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The function raised."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt ran longer than its `timeout` (seconds)."""
+
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """This worker cannot run it: `decode`, `unknown_task`, `arguments` or `result`."""
+
+    reason: DeadReason
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Not started within its `expires`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An earlier start of this delivery's message was marked and never ended: its worker died (delivery.md A1)."""
+
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker is stopping and gives the message back; `started`: the function had begun."""
+
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The lease went to another worker; whatever this one knows is no longer its to say."""
+
+
+Outcome = Returned | Raised | TimedOut | Misfit | Late | Poison | Stopped | Lost
+
+
+# -- verdicts: what is written to Redis ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Final and not dead: `done` (with the result's JSON), `cancelled` or `expired`."""
+
+    state: Literal["done", "cancelled", "expired"]
+    result: bytes | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Final: a dead letter."""
+
+    reason: DeadReason
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The message goes back to wait `delay` seconds; `kind` names why."""
+
+    message: Message
+    delay: float
+    kind: Literal["retry", "snooze", "park"]
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Back into the stream for any worker, at once; `started` keeps its delivery count."""
+
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Write nothing: it is not ours any more."""
+
+
+Verdict = Finish | Bury | Again | Release | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision rests on. `now` and `sent_at` are milliseconds of Redis time, `random` is drawn from [0, 1)."""
+
+    message: Message | None
+    options: TaskOptions
+    sent_at: int
+    now: int
+    random: float
+    worker: str
+    unknown_grace: float = UNKNOWN_GRACE
+
+
+def decide(facts: Facts, outcome: Outcome) -> Verdict:
+    """The verdict on one delivery. Pure: the same facts and outcome give the same verdict."""
+    match outcome:
+        case Returned(result):
+            return Finish("done", result)
+        case Raised(error):
+            return _raised(facts, error)
+        case TimedOut(timeout):
+            return _failed(facts, Failure("TimeoutError", f"took longer than its timeout of {timeout:g} s"))
+        case Misfit(reason, failure):
+            return _misfit(facts, reason, failure)
+        case Late():
+            return Finish("expired", note="not started in time")
+        case Poison(deliveries):
+            text = f"its worker died while it ran alone among suspects (delivery {deliveries})"
+            return Bury("poison", Failure("WorkerDied", text))
+        case Stopped(started):
+            if started and not facts.options.idempotent:
+                text = "the worker stopped while it ran, and idempotent=False forbids a second start"
+                return Bury("interrupted", Failure("Interrupted", text))
+            return Release(started)
+        case Lost():
+            return Drop()
+
+
+def _raised(facts: Facts, error: BaseException) -> Verdict:
+    message = _message(facts)
+    if isinstance(error, Snooze) or (isinstance(error, Retry) and not error.counts):
+        delay = _delay(facts, error)
+        if delay is None:  # Retry(counts=False) without a time: the policy's first wait
+            delay = facts.options.retry.delay(1, facts.random)
+        return Again(_kept(facts, message), delay, "snooze")
+    if isinstance(error, Reject):
+        failure = Failure.of(error)
+        return Bury("reject", failure) if error.bury else Finish("cancelled", note=error.reason)
+    if isinstance(error, Retry):
+        return _failed(facts, Failure.of(error.__cause__ or error), _delay(facts, error))
+    policy = facts.options.retry
+    failure = Failure.of(error)
+    if not policy.retries(error) and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return Bury("retries", failure)
+    wait = policy.retry_after(error) if policy.retry_after else None
+    return _failed(facts, failure, wait)
+
+
+def _delay(facts: Facts, error: Retry | Snooze) -> float | None:
+    if error.at is not None:
+        return max(0.0, error.at.timestamp() - facts.now / 1000)
+    return error.delay
+
+
+def _failed(facts: Facts, failure: Failure, wait: float | None = None) -> Verdict:
+    """One more failed attempt: again while retries are left, else a dead letter with the last error."""
+    message, options = _message(facts), facts.options
+    failed = message.attempt + 1
+    if options.max_retries is not None and failed > options.max_retries:
+        return Bury("retries", failure)
+    delay = options.retry.delay(failed, facts.random) if wait is None else max(0.0, wait)
+    entry = {"at": facts.now, "worker": facts.worker, "type": failure.type, "message": failure.message}
+    errors = [*message.meta.get("errors", ()), entry][-ERRORS_KEPT:]
+    again = _kept(facts, message, attempt=failed, errors=errors)
+    return Again(again, delay, "retry", failure)
+
+
+def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
+    """A rolling deploy is the usual cause, so a misfit is parked before it is buried (delivery.md A14)."""
+    message = facts.message
+    if message is None or reason not in ("unknown_task", "arguments"):
+        return Bury(reason, failure)
+    first_seen = message.meta.get("first_seen", facts.now)
+    left = first_seen / 1000 + facts.unknown_grace - facts.now / 1000
+    if left <= 0:
+        return Bury(reason, failure)
+    return Again(_kept(facts, message, first_seen=first_seen), min(PARK, left), "park", failure)
+
+
+def _kept(facts: Facts, message: Message, **changes: Any) -> Message:
+    """The message for its next entry; the entry id's time would be lost, so it moves into the meta."""
+    meta: Mapping[str, Any] = {**message.meta, "sent_at": facts.sent_at, **changes}
+    return replace(message, meta=meta)
+
+
+def _message(facts: Facts) -> Message:
+    assert facts.message is not None, "only a message that was read can run"
+    return facts.message
+
+
+# -- the table of legal states (docs/explanation/life-of-a-message.md is drawn from it) ---------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One legal move of a message: `script` is the Redis script or command that makes it, `by` who calls it."""
+
+    source: str
+    event: str
+    target: str
+    by: str
+    script: str
+
+
+FINAL = frozenset({"DONE", "DEAD", "CANCELLED", "EXPIRED"})
+TRANSITIONS = tuple(
+    Transition(*row)
+    for row in (
+        ("NONE", "delay", "WAITING", "producer", "XADD or ENQ"),
+        ("NONE", "delay with countdown or eta", "DUE", "producer", "DEFER"),
+        ("NONE", "tick accepted", "WAITING", "beat", "TICK"),
+        ("NONE", "delay, key held by another", "NONE", "producer", "ENQ or DEFER"),
+        ("DUE", "its time has come", "WAITING", "worker or beat", "MOVE"),
+        ("WAITING", "read", "HELD", "worker", "XREADGROUP"),
+        ("HELD", "renew, token ours", "HELD", "lease thread", "RENEW"),
+        ("HELD", "idle for a lease, read by any worker", "HELD", "worker", "XREADGROUP CLAIM or READ"),
+        ("PARKED", "read", "HELD", "worker", "XREADGROUP CLAIM or READ"),
+        ("HELD", "release", "PARKED", "worker", "RELEASE"),
+        ("HELD", "start of a suspect", "HELD", "worker", "MARK"),
+        ("HELD", "mark of an earlier start found", "DEAD", "worker", "SETTLE"),
+        ("HELD", "done", "DONE", "worker", "DONE or SETTLE"),
+        ("HELD", "dropped by the task", "CANCELLED", "worker", "SETTLE"),
+        ("HELD", "expired", "EXPIRED", "worker", "SETTLE"),
+        ("HELD", "retry, snooze or park", "DUE", "worker", "SETTLE"),
+        ("HELD", "retry at once", "WAITING", "worker", "SETTLE"),
+        ("HELD", "buried", "DEAD", "worker", "SETTLE"),
+        ("HELD", "any verdict with another token", "HELD", "an old owner", "none (Drop)"),
+        ("DEAD", "replay", "WAITING", "operator", "REPLAY"),
+        ("DEAD", "purge", "NONE", "operator", "XDEL"),
+    )
+)
+
+
+def legal(source: str, target: str) -> bool:
+    """May a message go from one state to the other?"""
+    return any(row.source == source and row.target == target for row in TRANSITIONS)
