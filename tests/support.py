@@ -1,0 +1,71 @@
+"""Waiting for facts: helpers for tests that watch other threads, tasks and processes. No test sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class _Wait:
+    """What the two helpers share: the deadline, and the words of the failure."""
+
+    def __init__(self, predicate: Callable[[], object], timeout: float) -> None:
+        self.predicate, self.timeout = predicate, timeout
+        self.deadline = time.monotonic() + timeout
+        self.last: object = None
+
+    def check_time(self) -> None:
+        """Raise AssertionError with the predicate's source and its last answer once the time is over."""
+        if time.monotonic() < self.deadline:
+            return
+        try:
+            asked = inspect.getsource(self.predicate).strip()
+        except (OSError, TypeError):
+            asked = repr(self.predicate)
+        error = self.last if isinstance(self.last, AssertionError) else None
+        raise AssertionError(f"not true within {self.timeout} s: {asked}\nlast answer: {self.last!r}") from error
+
+
+def eventually(predicate: Callable[[], T], timeout: float = 10, every: float = 0.02) -> T:
+    """Ask until the answer is true, and return it; AssertionError after `timeout` seconds.
+
+    An AssertionError inside the predicate means "not yet"; any other exception ends the wait. Blocks: in coroutines
+    use `aeventually`.
+    """
+    wait = _Wait(predicate, timeout)
+    while True:
+        try:
+            answer = predicate()
+            if answer:
+                return answer
+            wait.last = answer
+        except AssertionError as error:
+            wait.last = error
+        wait.check_time()
+        time.sleep(every)
+
+
+@overload
+async def aeventually(predicate: Callable[[], Awaitable[T]], timeout: float = ..., every: float = ...) -> T: ...
+@overload
+async def aeventually(predicate: Callable[[], T], timeout: float = ..., every: float = ...) -> T: ...
+async def aeventually(predicate: Callable[[], Any], timeout: float = 10, every: float = 0.02) -> Any:
+    """The same in a coroutine; the predicate may be a plain or an async function."""
+    wait = _Wait(predicate, timeout)
+    while True:
+        try:
+            answer = predicate()
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if answer:
+                return answer
+            wait.last = answer
+        except AssertionError as error:
+            wait.last = error
+        wait.check_time()
+        await asyncio.sleep(every)
