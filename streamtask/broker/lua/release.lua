@@ -1,0 +1,19 @@
+-- RELEASE: give deliveries back at once. They move to the consumer "released" with an ancient delivery time, so that any reader
+-- with CLAIM takes them next; an entry that is added and deleted again wakes the readers that are blocked.
+-- Called at a graceful stop and for messages that were buffered too long.
+-- KEYS 1 stream, 2 suspects
+-- ARGV 1 group, 2 consumer, 3.. of entry id, delivery count, "1" started / "0" never started, message id, "1" may hold a mark
+-- Returns the number that were given back. The count of a message that never started goes down again: a deploy is free.
+local group, me, n = ARGV[1], ARGV[2], 0
+for i = 3, #ARGV, 5 do
+  local id, count = ARGV[i], tonumber(ARGV[i + 1])
+  local row = redis.call('XPENDING', KEYS[1], group, id, id, 1, me)[1]
+  if row and row[4] == count then
+    if ARGV[i + 2] == '0' then count = count - 1 end
+    redis.call('XCLAIM', KEYS[1], group, 'released', 0, id, 'TIME', 1, 'RETRYCOUNT', count, 'JUSTID')
+    if ARGV[i + 4] == '1' then redis.call('HDEL', KEYS[2], ARGV[i + 3]) end
+    n = n + 1
+  end
+end
+if n > 0 then redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '*', 'poke', '1')) end
+return n
