@@ -116,6 +116,7 @@ def private_apt(folder: Path) -> dict[str, str]:
         "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
         # As root, apt would fetch as another user, who may not enter this folder.
         "APT::Sandbox::User": "root", "Acquire::Languages": "none", "Acquire::Retries": "3",
+        "APT::Update::Error-Mode": "any",
     }  # fmt: skip
     config = folder / "apt.conf"
     settings = "".join(f'{key} "{value}";\n' for key, value in ours.items())
