@@ -1,0 +1,230 @@
+"""Connections: redis-py's connection and parser objects used directly, one command or one batch at a time.
+
+A link has no retry of its own. Redis-py's would send a command again whose answer was lost, which doubles an XADD and takes a
+second message with XREADGROUP; who calls knows what may be repeated. All traps of redis-py 8 are set here and nowhere else:
+no retry, RESP2 with raw replies, a read timeout that the caller of a blocking command widens, no CLIENT SETINFO.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import redis.asyncio.connection as aio
+import redis.connection as blocking
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from streamtask.broker.scripts import Script
+from streamtask.errors import ConfigError
+
+Arg: TypeAlias = str | bytes | int | float
+Command: TypeAlias = Sequence[Arg]
+
+#: Seconds to wait for a connection, and for an answer that does not block.
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 5.0
+
+#: What a disconnected or unreachable server looks like.
+CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
+#: Errors of a server that will be able again: beginnings of their texts (delivery.md A3), beside the connection errors.
+_PASSING = (
+    "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "NOSCRIPT", "BUSY",
+    "UNBLOCKED", "OOM", "command not allowed when used memory", "Redis is loading", "You can't write against a read only",
+    "No matching script",
+)  # fmt: skip
+
+
+def passing(error: BaseException | str) -> bool:
+    """Will the same command be able to succeed later?"""
+    return isinstance(error, CONNECTION_ERRORS) or str(error).startswith(_PASSING)
+
+
+def safe_url(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _arguments(parser: Any, url: str, timeout: float, name: str | None) -> tuple[type[Any], dict[str, Any]]:
+    try:
+        arguments = dict(parser(url))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{safe_url(url)!r} is no Redis URL: {error}; write redis://host:6379/0") from None
+    kind = arguments.pop("connection_class", None)
+    defaults = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": timeout, "client_name": name}
+    traps = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "driver_info": None, "decode_responses": False}
+    return kind, defaults | arguments | traps
+
+
+def call_of(script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Command:
+    """The command that runs a script by its hash."""
+    return ("EVALSHA", script.sha, len(keys), *keys, *args)
+
+
+class Link:
+    """One asyncio connection that connects by itself; calls wait for each other.
+
+    Raises redis-py's errors: ConnectionError and TimeoutError when the server is away, ResponseError for its refusals.
+    """
+
+    def __init__(self, url: str, *, timeout: float = READ_TIMEOUT, name: str | None = None) -> None:
+        kind, arguments = _arguments(aio.parse_url, url, timeout, name)
+        self._connection: Any = (kind or aio.Connection)(**arguments)
+        self._lock = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Is there a connection now?"""
+        return bool(self._connection.is_connected)
+
+    async def call(self, *command: Arg, timeout: float | None = None) -> Any:
+        """Send one command and return its raw reply; `timeout` seconds replace the link's own for this read."""
+        async with self._lock:
+            await self._connect()
+            await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+            return await self._read(timeout)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """Run a script; a server that does not know it (any more) gets its text."""
+        try:
+            return await self.call(*call_of(script, keys, args))
+        except NoScriptError:
+            return await self.call("EVAL", script.text, len(keys), *keys, *args)
+
+    async def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send many commands in one write; an error reply stands in the list as an exception."""
+        async with self._lock:
+            await self._connect()
+            packed = self._connection.pack_commands(commands)
+            await self._connection.send_packed_command(packed, check_health=False)
+            replies: list[Any] = []
+            for _ in commands:
+                try:
+                    replies.append(await self._read(None))
+                except ResponseError as error:
+                    replies.append(error)
+            return replies
+
+    async def close(self) -> None:
+        """Close the connection; a later call opens it again."""
+        await self._connection.disconnect(nowait=True)
+
+    async def _connect(self) -> None:
+        if not self._connection.is_connected:
+            await self._connection.connect()
+
+    async def _read(self, timeout: float | None) -> Any:
+        if timeout is None:
+            return await self._connection.read_response()
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._connection.read_response(timeout=float("inf"))
+        except TimeoutError:
+            await self._connection.disconnect(nowait=True)
+            raise RedisTimeoutError(f"no answer within {timeout:g} s") from None
+
+
+class LinkPool:
+    """Links of one event loop for callers that come side by side; at most `size` are open."""
+
+    def __init__(self, url: str, *, timeout: float, name: str | None = None, size: int = 50) -> None:
+        self._make = lambda: Link(url, timeout=timeout, name=name)
+        self._idle: list[Link] = []
+        self._places = asyncio.Semaphore(size)
+
+    async def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands on a free link; see `Link.batch`."""
+        async with self._places:
+            link = self._idle.pop() if self._idle else self._make()
+            try:
+                return await link.batch(commands)
+            finally:
+                self._idle.append(link)
+
+    async def close(self) -> None:
+        """Close all idle links."""
+        while self._idle:
+            await self._idle.pop().close()
+
+
+class SyncLink:
+    """The blocking twin of `Link`, for threads: calls wait for each other."""
+
+    def __init__(self, url: str, *, timeout: float = READ_TIMEOUT, name: str | None = None) -> None:
+        kind, arguments = _arguments(blocking.parse_url, url, timeout, name)
+        self._connection: Any = (kind or blocking.Connection)(**arguments)
+        self._lock = threading.Lock()
+
+    def call(self, *command: Arg) -> Any:
+        """Send one command and return its raw reply."""
+        (reply,) = self.batch([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """Run a script; a server that does not know it (any more) gets its text."""
+        try:
+            return self.call(*call_of(script, keys, args))
+        except NoScriptError:
+            return self.call("EVAL", script.text, len(keys), *keys, *args)
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send many commands in one write; an error reply stands in the list as an exception."""
+        with self._lock:
+            connection = self._connection
+            connection.connect()
+            try:
+                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                replies: list[Any] = []
+                for _ in commands:
+                    try:
+                        replies.append(connection.read_response())
+                    except ResponseError as error:
+                        replies.append(error)
+                return replies
+            except BaseException:
+                connection.disconnect()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; a later call opens it again."""
+        self._connection.disconnect()
+
+
+class SyncLinkPool:
+    """Blocking links for the threads of a process."""
+
+    def __init__(self, url: str, *, timeout: float, name: str | None = None) -> None:
+        self._make = lambda: SyncLink(url, timeout=timeout, name=name)
+        self._idle: list[SyncLink] = []
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands on a free link; see `Link.batch`."""
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            link = self._make()
+        try:
+            return link.batch(commands)
+        finally:
+            self._idle.append(link)
+
+    def close(self) -> None:
+        """Close all idle links."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+__all__ = [
+    "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError", "SyncLink",
+    "SyncLinkPool", "call_of", "passing", "safe_url",
+]  # fmt: skip

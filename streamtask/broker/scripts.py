@@ -1,0 +1,41 @@
+"""The Lua scripts as objects: text from `lua/*.lua` (each file's header says its keys, arguments and returns), called by hash.
+
+They have no shebang on purpose: `#!lua` scripts are refused at full memory before they start, and ours must be able to settle
+then. Hash first, text only after NOSCRIPT; a server forgets its scripts at restart and at SCRIPT FLUSH.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+_LUA = Path(__file__).with_name("lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    text = (_LUA / f"{name}.lua").read_text()
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+DONE = _load("done")
+SETTLE = _load("settle")
+RENEW = _load("renew")
+MARK = _load("mark")
+RELEASE = _load("release")
+READ = _load("read")
+MOVE = _load("move")
+ENQ = _load("enq")
+DEFER = _load("defer")
+TICK = _load("tick")
+REPLAY = _load("replay")
+ALL = (DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY)
