@@ -1,0 +1,1 @@
+"""Services built on streamtask, each to be read and run."""

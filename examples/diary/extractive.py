@@ -1,0 +1,81 @@
+"""The built-in summarizer: picks the sentences that speak most of what the whole text speaks of. Any language."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from examples.diary.sentences import sentences, terms
+
+#: A sentence that shares more than this part of its terms with one already chosen says nothing new.
+TOO_ALIKE = 0.5
+
+
+class ExtractiveSummarizer:
+    """Chooses whole sentences and keeps their order; the words are the writer's own.
+
+    A sentence scores by the weights of its terms over the whole text (frequent here, but not in every sentence:
+    TF-IDF against the text's own sentences), divided by a power of its length so that long ones do not always win.
+    """
+
+    model_version = "extractive-1"
+
+    def summarize(self, text: str, limit: int) -> str:
+        """At most `limit` characters. A text that is short enough is its own summary."""
+        if limit < 1:
+            raise ValueError(f"limit {limit}: a summary needs room for at least one character")
+        if len(text.strip()) <= limit:
+            return text.strip()
+        found = sentences(text)
+        bags = [frozenset(terms(sentence)) for sentence in found]
+        chosen = _choose(found, bags, _scores(found, bags), limit)
+        if not chosen:  # no sentence fits: the beginning of the best one
+            return _cut(found[max(range(len(found)), key=_scores(found, bags).__getitem__)], limit)
+        return join([found[index] for index in sorted(chosen)])
+
+
+def _scores(found: Sequence[str], bags: Sequence[frozenset[str]]) -> list[float]:
+    """How much each sentence says of the whole, by position."""
+    spread = Counter(term for bag in bags for term in bag)
+    count = Counter(term for sentence in found for term in terms(sentence))
+    weight = {term: math.log1p(count[term]) * math.log((1 + len(found)) / spread[term]) for term in spread}
+    scores = [sum(weight[term] for term in bag) / (len(bag) + 8) ** 0.75 for bag in bags]
+    if scores:
+        scores[0] *= 1.2  # a diary's first sentence says where the day went
+    return scores
+
+
+def _choose(found: Sequence[str], bags: Sequence[frozenset[str]], scores: Sequence[float], limit: int) -> set[int]:
+    """Positions of the best sentences that fit together and do not repeat each other."""
+    chosen: set[int] = set()
+    room = limit
+    for index in sorted(range(len(found)), key=lambda i: (-scores[i], i)):
+        size = len(found[index]) + (1 if chosen else 0)
+        if size <= room and bags[index] and not any(_alike(bags[index], bags[other]) for other in chosen):
+            chosen.add(index)
+            room -= size
+        if room < limit // 10:
+            break
+    return chosen
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) > TOO_ALIKE * min(len(one), len(other))
+
+
+def _cut(sentence: str, limit: int) -> str:
+    """The sentence's beginning, ended at a space when there is one, with an ellipsis."""
+    if len(sentence) <= limit:
+        return sentence
+    head = sentence[: limit - 1]
+    space = head.rfind(" ")
+    return (head[:space] if space > limit // 2 else head).rstrip() + "…"
+
+
+def join(chosen: Sequence[str]) -> str:
+    """Sentences as running text: a space between them, except after a full-width stop, which brings its own."""
+    text = ""
+    for sentence in chosen:
+        text += sentence if not text or ord(text[-1]) > 0x2E80 else " " + sentence
+    return text
