@@ -1,0 +1,29 @@
+# One image for worker and beat; the command says which. compose/compose.yaml runs both.
+#   docker build --tag streamtask .
+#   docker run streamtask worker examples.diary.app:app
+
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY streamtask streamtask
+# A virtual environment is moved to the next stage whole; pip and its cache stay behind.
+RUN python -m venv /opt/streamtask \
+  && /opt/streamtask/bin/pip install --no-cache-dir '.[examples]' \
+  && /opt/streamtask/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim-bookworm
+# A number, so that Kubernetes' runAsNonRoot can see that it is not root.
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin streamtask \
+  && install --directory --owner=10001 --group=10001 /data
+COPY --from=build /opt/streamtask /opt/streamtask
+# The app. Yours goes here instead: FROM this image, COPY your package to /app.
+COPY examples /app/examples
+ENV PATH=/opt/streamtask/bin:$PATH \
+  PYTHONUNBUFFERED=1 \
+  PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 10001:10001
+# SIGTERM: stop fetching, finish or give back within --grace. Give the container longer than that to stop.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["streamtask"]
+CMD ["--help"]
