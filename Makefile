@@ -62,8 +62,8 @@ $(RUN): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "streamtask needs Python 3.11 or newer, but $(PYTHON) is `$(PYTHON) --version 2>&1`. Install a newer one, on Debian 12 or" \
 	  "Ubuntu 24.04 by: apt-get install python3 python3-venv; or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
-	  "$(PYTHON) cannot make a virtual environment: apt-get install python3-venv (or remove $(VENV) and use uv: see README.md)" >&2; exit 1; }
+	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+	  "$(PYTHON) cannot make a virtual environment: apt-get install python3-venv (README.md has the way by uv, too)" >&2; exit 1; }
 	@echo "Setting up $(VENV) for streamtask (once, about half a minute) ..."
 	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install 'pip>=25.1'
