@@ -23,12 +23,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STREAMTASK_", pyproject_toml_table_header=("tool", "streamtask"), extra="ignore")
 
-    url: str | None = Field(None, description="address of Redis: redis://, rediss://, unix:// or embedded://")
-    send_timeout: Seconds = Field(2.0, description="how long delay() waits for Redis")
-    max_message_bytes: Annotated[int, Field(ge=1024)] = Field(256 * 1024, description="largest encoded message")
-    unknown_grace: Seconds = Field(UNKNOWN_GRACE, description="how long a message that no worker knows is offered again")
-    timezone: str | None = Field(None, description="zone of Cron schedules that name none")
-    allow_eviction: bool = Field(False, description="start although Redis may evict keys")
+    url: str | None = Field(default=None, description="address of Redis: redis://, rediss://, unix:// or embedded://")
+    send_timeout: Seconds = Field(default=2.0, description="how long delay() waits for Redis")
+    max_message_bytes: Annotated[int, Field(ge=1024)] = Field(default=256 * 1024, description="largest encoded message")
+    unknown_grace: Seconds = Field(default=UNKNOWN_GRACE, description="how long a message that no worker knows is offered again")
+    timezone: str | None = Field(default=None, description="zone of Cron schedules that name none")
+    allow_eviction: bool = Field(default=False, description="start although Redis may evict keys")
 
     @field_validator("timezone")
     @classmethod

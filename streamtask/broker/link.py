@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import redis.asyncio.connection as aio
@@ -224,7 +225,70 @@ class SyncLinkPool:
             self._idle.pop().close()
 
 
+class Watch:
+    """Listens on one channel; `wait` returns at the first notice, at the timeout, or when the connection was lost."""
+
+    def __init__(self, url: str, channel: str, *, timeout: float) -> None:
+        kind, arguments = _arguments(aio.parse_url, url, timeout, None)
+        self._connection: Any = (kind or aio.Connection)(**arguments)
+        self._channel = channel
+
+    async def __aenter__(self) -> Self:
+        await self._subscribe()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.disconnect(nowait=True)
+
+    async def wait(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds."""
+        try:
+            if not self._connection.is_connected:
+                await self._subscribe()
+            await self._connection.read_response(timeout=timeout, disconnect_on_error=False)
+        except CONNECTION_ERRORS:
+            await self._connection.disconnect(nowait=True)
+            await asyncio.sleep(min(timeout, 0.2))
+
+    async def _subscribe(self) -> None:
+        await self._connection.connect()
+        await self._connection.send_packed_command(self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False)
+        await self._connection.read_response()
+
+
+class SyncWatch:
+    """The blocking twin of `Watch`."""
+
+    def __init__(self, url: str, channel: str, *, timeout: float) -> None:
+        kind, arguments = _arguments(blocking.parse_url, url, timeout, None)
+        self._connection: Any = (kind or blocking.Connection)(**arguments)
+        self._channel = channel
+
+    def __enter__(self) -> Self:
+        self._subscribe()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.disconnect()
+
+    def wait(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds."""
+        try:
+            if not self._connection.is_connected:
+                self._subscribe()
+            if self._connection.can_read(timeout=timeout):
+                self._connection.read_response()
+        except CONNECTION_ERRORS:
+            self._connection.disconnect()
+            time.sleep(min(timeout, 0.2))
+
+    def _subscribe(self) -> None:
+        self._connection.connect()
+        self._connection.send_packed_command(self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False)
+        self._connection.read_response()
+
+
 __all__ = [
     "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError", "SyncLink",
-    "SyncLinkPool", "call_of", "passing", "safe_url",
+    "SyncLinkPool", "SyncWatch", "Watch", "call_of", "passing", "safe_url",
 ]  # fmt: skip

@@ -1,0 +1,279 @@
+"""The app: a name, an address, and the tasks and schedules that belong to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from streamtask.context import CURRENT
+from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
+from streamtask.duration import seconds
+from streamtask.naming import place, task_name
+from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict, check_name
+from streamtask.post import Post
+from streamtask.result import Result, running_loop, warn_blocking
+from streamtask.schedule import Schedule
+from streamtask.task import AsyncTask, SyncTask, Task
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from streamtask.cron import Cron
+    from streamtask.settings import Settings
+    from streamtask.when import When
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=Task[[], Any])
+TaskT = TypeVar("TaskT", bound=Task[..., Any])
+
+
+class _Decorator:
+    """`@app.task(...)` with options in hand; typed like `@app.task`."""
+
+    def __init__(self, app: StreamTask, options: TaskOptions) -> None:
+        self._app, self._options = app, options
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Any:
+        return self._app._register(fn, self._options)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A declared queue."""
+
+    name: str
+
+
+class StreamTask:
+    """An app. Nothing is connected until something is sent.
+
+    `name` is also the namespace, the prefix of all its keys, unless `namespace` says otherwise. `url` is the server's address;
+    without it STREAMTASK_URL, REDIS_URL, REDIS_HOST and REDIS_PORT, or localhost. `include` names modules with more tasks, which
+    workers and beats import. `defaults` hold for all tasks. `results=False` stores none unless a task asks. `on_blocking_send` says
+    what a blocking `delay()` does inside a running event loop: "warn" once a call site, "raise" WouldBlock, or "allow".
+    """
+
+    def __init__(
+        self,
+        name: str = "st",
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        include: Sequence[str] = (),
+        queues: Sequence[str] | Mapping[str, Queue] = (),
+        defaults: TaskOptions | None = None,
+        settings: Settings | None = None,
+        results: bool = True,
+        on_blocking_send: Literal["warn", "raise", "allow"] = "warn",
+    ) -> None:
+        if isinstance(name, str) and "://" in name:
+            raise TypeError(f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {_hidden(name)!r})")
+        self.name = check_name("app", name)
+        self.namespace = check_name("namespace", namespace or name)
+        self.include = tuple(include)
+        self.defaults = defaults if results else TaskOptions(result=False).over(defaults)
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.post = Post(self.namespace, url, settings, on_blocking_send)
+        for queue in queues:
+            self.queue(queue)
+
+    def __repr__(self) -> str:
+        return f"<StreamTask {self.name}: {len(self.tasks)} tasks>"
+
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, **options: Unpack[TaskOptionsDict]) -> _Decorator: ...
+    def task(self, fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptionsDict]) -> Any:
+        """Make a function a task: `@app.task` or `@app.task(queue="mail", max_retries=5)`.
+
+        Coroutine functions run on the worker's event loop, plain functions in its threads. Raises TypeError for functions whose
+        parameters cannot travel by name, ValidationError for unknown or bad options, DuplicateTask for a name that is taken.
+        """
+        decorator = _Decorator(self, TaskOptions(**options))
+        return decorator if fn is None else decorator(fn)
+
+    def queue(self, name: str) -> Queue:
+        """Declare a queue that no task of this app names, so that calls may be sent to it."""
+        self.post.queues.add(check_name("queue", name))
+        return Queue(name)
+
+    @overload
+    def schedule(
+        self, when: When, *, name: str | None = ..., missed: Literal["skip", "once", "all"] = ..., max_catch_up: int = ...,
+        max_age: float | timedelta | None = ..., grace: float | timedelta | None = ..., overlap: Literal["allow", "skip"] = ...,
+        enabled: bool = ...,
+    ) -> Callable[[T], T]: ...  # fmt: skip
+    @overload
+    def schedule(
+        self, when: When, *, args: Mapping[str, Any], name: str | None = ..., missed: Literal["skip", "once", "all"] = ...,
+        max_catch_up: int = ..., max_age: float | timedelta | None = ..., grace: float | timedelta | None = ...,
+        overlap: Literal["allow", "skip"] = ..., enabled: bool = ...,
+    ) -> Callable[[TaskT], TaskT]: ...  # fmt: skip
+    def schedule(
+        self,
+        when: When,
+        *,
+        name: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        missed: Literal["skip", "once", "all"] = "once",
+        max_catch_up: int = 100,
+        max_age: float | timedelta | None = None,
+        grace: float | timedelta | None = None,
+        overlap: Literal["allow", "skip"] = "allow",
+        enabled: bool = True,
+    ) -> Callable[[Any], Any]:
+        """Run a task by the clock: `@app.schedule(Every(minutes=5))` above `@app.task`. Times in seconds.
+
+        `missed` says what becomes of ticks that no beat saw: "skip" them, the newest "once", or "all" of them (at most
+        `max_catch_up` at a time, none older than `max_age`). `overlap="skip"` leaves a tick out while the former one's message is
+        unfinished. The tick's time reaches the task as `current().scheduled_for`. Raises DuplicateSchedule, and ConfigError for a
+        Cron that names an hour while neither it nor the app has a time zone.
+        """
+
+        def register(target: Any) -> Any:
+            task = target if isinstance(target, Task) else self.task(target)
+            self._add_schedule(
+                task,
+                Schedule(
+                    name=check_name("schedule", name or task.name),
+                    when=self._zoned(when),
+                    task=task.name,
+                    queue=task.queue,
+                    args=dict(args or {}),
+                    missed=missed,
+                    max_catch_up=max_catch_up,
+                    max_age=_seconds(max_age),
+                    grace=_seconds(grace),
+                    overlap=overlap,
+                    enabled=enabled,
+                ),
+            )
+            return task
+
+        return register
+
+    def send(self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]) -> Result[Any]:
+        """Send a call by the task's name, unchecked; the task may live in another code base. Errors as in `Task.delay`."""
+        if running_loop() is not None:
+            warn_blocking(self.post.on_blocking_send, "send", self.post.warned, depth=2)
+        outgoing = [self._by_name(task, args, CallOptions(**options))]
+        return self._result(outgoing[0], self.post.send(outgoing)[0])
+
+    async def asend(self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]) -> Result[Any]:
+        """The asyncio twin of `send`."""
+        outgoing = [self._by_name(task, args, CallOptions(**options))]
+        return self._result(outgoing[0], (await self.post.asend(outgoing))[0])
+
+    def result(self, id: str, queue: str | None = None) -> Result[Any]:
+        """Reach a message again by its id; `queue` is needed when the app has more than one."""
+        chosen = queue or next(iter(self.post.queues))
+        if queue is None and len(self.post.queues) > 1:
+            raise UnknownQueue(f"the app has several queues, say which: app.result(id, queue={chosen!r})")
+        return Result(self.post, self.post.keys(chosen), id, "task", chosen)
+
+    def close(self) -> None:
+        """Close the blocking client; it opens again when needed."""
+        self.post.sender.close()
+
+    async def aclose(self) -> None:
+        """Close this loop's client; it opens again when needed."""
+        await self.post.sender.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _register(self, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
+        if isinstance(fn, Task):
+            raise TypeError(f"{fn.name} is already a task; put @app.task under @app.schedule")
+        name = task_name(fn, options.name)
+        known = self.tasks.get(name)
+        if known is not None and place(known.fn).rpartition(":")[0] != place(fn).rpartition(":")[0]:
+            raise DuplicateTask(f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name=")
+        kind = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
+        task = kind[..., Any](fn, name, options.over(self.defaults), self.post)
+        self.post.queues.add(task.queue)
+        self.tasks[name] = task
+        return task
+
+    def _add_schedule(self, task: Task[..., Any], schedule: Schedule) -> None:
+        known = self.schedules.get(schedule.name)
+        if known is not None and known != schedule:
+            raise DuplicateSchedule(f"two schedules are called {schedule.name!r}; give one of them name=")
+        try:
+            task.signature.bind((), schedule.args)
+        except ValidationError as error:
+            lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise TypeError(f"schedule {schedule.name!r} cannot call {task.name} ({lines}); give args={{...}}") from None
+        self.schedules[schedule.name] = schedule
+
+    def _zoned(self, when: When) -> When:
+        """A Cron without a zone takes the app's; one that names an hour must have one (UTC would be off by a day for many)."""
+        if getattr(when, "timezone", "none of its business") is not None:
+            return when
+        zone = self.post.settings.timezone
+        if zone is None and cast("Cron", when).names_hour:
+            raise ConfigError(f"{when} names an hour but no time zone: write timezone=..., or set STREAMTASK_TIMEZONE")
+        return cast("Cron", when).with_timezone(zone or "UTC")
+
+    def _by_name(self, task: str, args: Mapping[str, Any] | None, call: CallOptions) -> Any:
+        known = self.tasks.get(task)
+        if known is not None:
+            return known.options(**{k: getattr(call, k) for k in call.model_fields_set})._outgoing(known._bind((), args or {}))
+        meta: dict[str, Any] = {}
+        if call.expires is not None:
+            meta["ttl"] = call.expires
+        if call.headers:
+            meta["headers"] = dict(call.headers)
+        queue = call.queue or "default"
+        return self.post.build(self.post.keys(queue), task, queue, to_json(args or {}), meta, call, None, CURRENT.get())
+
+    def _result(self, outgoing: Any, receipt: Any) -> Result[Any]:
+        known = self.tasks.get(outgoing.message.task)
+        return Result(
+            self.post,
+            outgoing.keys,
+            receipt.holder or outgoing.message.id,
+            outgoing.message.task,
+            outgoing.queue,
+            signature=known.signature if known else None,
+            stored=known.task_options.result if known else True,
+            entry_id=receipt.entry_id,
+            duplicate=receipt.holder is not None,
+        )
+
+
+def _seconds(value: float | timedelta | None) -> float | None:
+    return None if value is None else seconds(value)
+
+
+def _guess(url: str) -> str:
+    return url.rpartition("/")[2].partition("?")[0] if not url.rpartition("/")[2].isdigit() and "." not in url else "myapp"
+
+
+def _hidden(url: str) -> str:
+    """The URL for an error text, without what stands before an @ (a password)."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,210 @@
+"""Sending: a producer's command is built once, as data; the blocking or the asyncio client carries it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from streamtask.broker import keys as names
+from streamtask.broker.keys import QueueKeys
+from streamtask.broker.link import (
+    CONNECTION_ERRORS, Command, LinkPool, NoScriptError, SyncLinkPool, call_of, safe_url,
+)  # fmt: skip
+from streamtask.broker.scripts import ALL, DEFER, ENQ
+from streamtask.context import Context
+from streamtask.errors import NoRedis, SendError
+from streamtask.message import Message, new_id
+from streamtask.options import CallOptions
+from streamtask.settings import Address
+
+#: Messages in one round trip of `delay_many` (delivery.md A10).
+CHUNK = 1000
+#: Milliseconds for which a `message_id` chosen by the caller is remembered: 7 days.
+MESSAGE_ID_TTL = 7 * 86_400_000
+T = TypeVar("T")
+#: A conversation as data: yields commands, is sent their replies, returns what it found out.
+Steps = Generator[list[Command], list[Any], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What Redis said: the entry id where there is one, or the id of the message that was there before."""
+
+    entry_id: str | None = None
+    holder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way. `due` is ms from now, or ms since the epoch when `absolute`; `locks` are keys with their ttl in ms."""
+
+    message: Message
+    queue: str
+    keys: QueueKeys
+    due: int | None = None
+    absolute: bool = False
+    locks: tuple[tuple[str, int], ...] = ()
+
+    def command(self) -> Command:
+        """XADD where nothing more is asked for, else the script that is needed."""
+        fields = self.message.fields()
+        if self.due is not None:
+            when = (self.due, 1 if self.absolute else 0)
+            lock_args = (len(self.locks), *(ttl for _, ttl in self.locks))
+            keys = (self.keys.due, self.keys.body, *(key for key, _ in self.locks))
+            return call_of(DEFER, keys, (self.message.id, *when, *lock_args, *fields))
+        if self.locks:
+            keys = (self.keys.stream, *(key for key, _ in self.locks))
+            return call_of(ENQ, keys, (self.message.id, len(self.locks), *(ttl for _, ttl in self.locks), *fields))
+        return ("XADD", self.keys.stream, "*", *fields)
+
+    def receipt(self, reply: Any) -> Receipt:
+        """Read the command's reply."""
+        if isinstance(reply, bytes):
+            return Receipt(entry_id=reply.decode())
+        status, text = reply
+        if status == 1:
+            return Receipt(entry_id=None if self.due is not None else text.decode())
+        return Receipt(holder=self.message.id if status == 2 else text.decode())
+
+
+def build(
+    keys: QueueKeys,
+    task: str,
+    queue: str,
+    args: bytes,
+    meta: dict[str, Any],
+    call: CallOptions,
+    lock: tuple[str, int, str] | None,
+    context: Context | None,
+) -> Outgoing:
+    """A message and how it must be sent. `lock` is a unique key: its hash, its ttl in ms, the meta's `unique`."""
+    message_id = call.message_id or new_id()
+    locks: tuple[tuple[str, int], ...] = ()
+    if call.message_id:
+        locks = ((keys.sent(message_id), MESSAGE_ID_TTL),)
+    if lock is not None:
+        locks = (*locks, (keys.unique(task, lock[0]), lock[1]))
+    if context is not None:
+        meta = {**meta, "parent": context.id, "root": context.root}
+    due, absolute = None, False
+    if call.eta is not None:
+        due, absolute = int(call.eta.timestamp() * 1000), True
+    elif call.countdown:
+        due = int(call.countdown * 1000)
+    if due is not None:
+        meta = {**meta, "deferred": True}  # tells the worker that `where` knows this message
+    return Outgoing(Message(message_id, task, args, meta), queue, keys, due, absolute, locks)
+
+
+class Sender:
+    """The clients of one app in this process: one asyncio pool a running loop, one blocking pool; both dropped after a fork."""
+
+    def __init__(self, where: Address, namespace: str, timeout: float) -> None:
+        self.address, self.namespace = where, namespace
+        self._url, self._timeout = where.url, timeout
+        self._announced: set[str] = set()
+        self._sync: SyncLinkPool | None = None
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LinkPool] = weakref.WeakKeyDictionary()
+        ref = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forget(ref()))
+
+    def send(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
+        """Send all, a thousand a round trip; an error of one stands at its place, SendError is raised when Redis is away."""
+        return self.drive(self._sending(outgoing))
+
+    async def asend(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
+        """The asyncio twin of `send`."""
+        return await self.adrive(self._sending(outgoing))
+
+    def drive(self, steps: Steps[T]) -> T:
+        """Carry a conversation over the blocking client."""
+        if self._sync is None:
+            self._sync = SyncLinkPool(self.url(), timeout=self._timeout)
+        try:
+            commands = next(steps)
+            while True:
+                try:
+                    commands = steps.send(self._sync.batch(commands))
+                except CONNECTION_ERRORS as error:
+                    raise self.unreachable(error) from error
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+    async def adrive(self, steps: Steps[T]) -> T:
+        """Carry a conversation over the running loop's client."""
+        loop = asyncio.get_running_loop()
+        pool = self._loops.get(loop)
+        if pool is None:
+            pool = self._loops[loop] = LinkPool(self.url(), timeout=self._timeout)
+        try:
+            commands = next(steps)
+            while True:
+                try:
+                    commands = steps.send(await pool.batch(commands))
+                except CONNECTION_ERRORS as error:
+                    raise self.unreachable(error) from error
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+    def url(self) -> str:
+        """The server's URL; a private server is started here when the address asks for one."""
+        if self._url.startswith("embedded://"):
+            from streamtask.embedded import ensure  # starts processes, so only who asked for it loads it
+
+            self._url = ensure(self._url)
+        return self._url
+
+    def unreachable(self, error: BaseException) -> SendError:
+        """The error that says what to do when Redis does not answer."""
+        if self.address.source == "default":
+            return NoRedis(
+                f"no Redis at {self._url} and no address was given. Set STREAMTASK_URL=redis://host:6379/0, "
+                "pass StreamTask(name, url), or run `streamtask dev` for a private server"
+            )
+        return SendError(f"Redis at {safe_url(self._url)} (from {self.address.source}) did not answer: {error}")
+
+    def close(self) -> None:
+        """Close the blocking client; it opens again when needed."""
+        if self._sync is not None:
+            self._sync.close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's client; it opens again when needed."""
+        pool = self._loops.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.close()
+
+    def _sending(self, outgoing: Sequence[Outgoing]) -> Steps[list[Receipt | Exception]]:
+        receipts: list[Receipt | Exception] = []
+        for start in range(0, len(outgoing), CHUNK):
+            chunk = outgoing[start : start + CHUNK]
+            fresh = {item.queue for item in chunk} - self._announced
+            announcement: list[Command] = []
+            if fresh:
+                announcement = [("SADD", names.queues(self.namespace), *fresh), ("SADD", names.NAMESPACES, self.namespace)]
+            replies = yield [*announcement, *(item.command() for item in chunk)]
+            if not any(isinstance(reply, Exception) for reply in replies[: len(announcement)]):
+                self._announced |= fresh
+            replies = replies[len(announcement) :]
+            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                again = yield [("SCRIPT", "LOAD", s.text) for s in ALL] + [chunk[i].command() for i in unknown]
+                for i, reply in zip(unknown, again[len(ALL) :], strict=True):
+                    replies[i] = reply
+            for item, reply in zip(chunk, replies, strict=True):
+                receipts.append(reply if isinstance(reply, Exception) else item.receipt(reply))
+        return receipts
+
+
+def _forget(sender: Sender | None) -> None:
+    """In a forked child: the parent's connections are the parent's."""
+    if sender is not None:
+        sender._sync = None
+        sender._loops = weakref.WeakKeyDictionary()

@@ -1,0 +1,142 @@
+"""The post office of an app: what tasks, results and schedules use to reach Redis.
+
+The one place with lazy imports: a process that only imports tasks pays for redis-py and the settings when it first sends.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from streamtask.errors import MessageTooLarge, SendError, UnknownQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from streamtask.broker.keys import QueueKeys
+    from streamtask.broker.link import SyncWatch, Watch
+    from streamtask.broker.lookup import MessageInfo, Record
+    from streamtask.broker.sender import Outgoing, Receipt, Sender, Steps
+    from streamtask.settings import Address, Settings
+
+T = TypeVar("T")
+
+
+class Post:
+    """Addresses, clients and queue names of one app in this process."""
+
+    def __init__(self, namespace: str, url: str | None, settings: Settings | None, on_blocking_send: str) -> None:
+        self.namespace, self.on_blocking_send = namespace, on_blocking_send
+        self.queues: set[str] = {"default"}
+        self.warned: set[tuple[str, int]] = set()
+        self._explicit, self._settings = url, settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The app's settings, read at first use."""
+        from streamtask.settings import load
+
+        return self._settings or load()
+
+    @cached_property
+    def address(self) -> Address:
+        """Where Redis is, decided at first use."""
+        from streamtask.settings import address
+
+        return address(self._explicit, self.settings)
+
+    @cached_property
+    def sender(self) -> Sender:
+        """The clients, made at first use."""
+        from streamtask.broker.sender import Sender
+
+        return Sender(self.address, self.namespace, self.settings.send_timeout)
+
+    def relocate(self, url: str | None) -> None:
+        """Take another server than the code says (the CLI's --url); only before the first use."""
+        if url:
+            self._explicit = url
+            self.__dict__.pop("address", None)
+            self.__dict__.pop("sender", None)
+
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys of a queue; raises UnknownQueue, with the nearest name, for one that nobody declared."""
+        from streamtask.broker.keys import queue_keys
+
+        if queue not in self.queues:
+            near = difflib.get_close_matches(queue, self.queues, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"declare it: app.queue({queue!r})"
+            raise UnknownQueue(f"no task uses the queue {queue!r}; {hint} (known: {', '.join(sorted(self.queues))})")
+        return queue_keys(self.namespace, queue)
+
+    @cached_property
+    def build(self) -> Callable[..., Outgoing]:
+        """`sender.build`, loaded at first use."""
+        from streamtask.broker.sender import build
+
+        return build
+
+    def send(self, outgoing: Sequence[Outgoing]) -> list[Receipt]:
+        """Send; raises SendError when one or more were not accepted."""
+        self._fits(outgoing)
+        return _all_accepted(outgoing, self.sender.send(outgoing))
+
+    async def asend(self, outgoing: Sequence[Outgoing]) -> list[Receipt]:
+        """The asyncio twin of `send`."""
+        self._fits(outgoing)
+        return _all_accepted(outgoing, await self.sender.asend(outgoing))
+
+    def drive(self, steps: Steps[T]) -> T:
+        """Carry a conversation over the blocking client."""
+        return self.sender.drive(steps)
+
+    def adrive(self, steps: Steps[T]) -> Coroutine[Any, Any, T]:
+        """Carry a conversation over the running loop's client."""
+        return self.sender.adrive(steps)
+
+    def watch(self, channel: str) -> SyncWatch:
+        """Listen on a channel, blocking."""
+        from streamtask.broker.link import SyncWatch
+
+        return SyncWatch(self.sender.url(), channel, timeout=self.settings.send_timeout)
+
+    def awatch(self, channel: str) -> Watch:
+        """Listen on a channel in the running loop."""
+        from streamtask.broker.link import Watch
+
+        return Watch(self.sender.url(), channel, timeout=self.settings.send_timeout)
+
+    @cached_property
+    def find(self) -> Callable[..., Steps[MessageInfo]]:
+        """`lookup.find`, loaded at first use."""
+        from streamtask.broker.lookup import find
+
+        return find
+
+    @cached_property
+    def parse_record(self) -> Callable[[str, str, bytes], Record]:
+        """`lookup.parse_record`, loaded at first use."""
+        from streamtask.broker.lookup import parse_record
+
+        return parse_record
+
+    def _fits(self, outgoing: Sequence[Outgoing]) -> None:
+        limit = self.settings.max_message_bytes
+        for item in outgoing:
+            size = len(item.message.args)
+            if size > limit:
+                raise MessageTooLarge(
+                    f"{item.message.task}: the arguments take {size:,} bytes, {limit:,} are allowed (max_message_bytes); "
+                    "store the data and send its key"
+                )
+
+
+def _all_accepted(outgoing: Sequence[Outgoing], receipts: Sequence[Receipt | Exception]) -> list[Receipt]:
+    errors = {i: receipt for i, receipt in enumerate(receipts) if isinstance(receipt, Exception)}
+    if errors:
+        first = next(iter(errors.values()))
+        what = outgoing[0].message.task if len(outgoing) == 1 else f"{len(errors)} of {len(outgoing)} messages"
+        raise SendError(f"Redis refused {what}: {first}", errors) from first
+    return [receipt for receipt in receipts if not isinstance(receipt, Exception)]

@@ -1,0 +1,95 @@
+"""A task function's parameters and return type, as pydantic sees them: JSON in and out in one pass of its Rust core."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic.experimental.arguments_schema import generate_arguments_schema
+from pydantic_core import ArgsKwargs, CoreConfig, PydanticSerializationError, SchemaValidator, from_json, to_json
+
+_CONFIG = ConfigDict(validate_by_name=True, validate_by_alias=True, val_json_bytes="base64", arbitrary_types_allowed=False)
+_REFUSED = {
+    inspect.Parameter.VAR_POSITIONAL: "*{0}: a message carries arguments by name; take a list parameter instead",
+    inspect.Parameter.VAR_KEYWORD: "**{0}: a message carries arguments by name; take a dict parameter instead",
+    inspect.Parameter.POSITIONAL_ONLY: "{0}, which is positional-only: arguments travel by name; remove the `/`",
+}
+
+
+class Signature:
+    """How a function's arguments and result cross the wire.
+
+    Raises TypeError at construction for parameters that cannot travel by name and for types that pydantic does not know.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str) -> None:
+        self.names = _parameter_names(fn)
+        try:
+            schema = generate_arguments_schema(fn, schema_type="arguments", config=_CONFIG)
+            self._validator = SchemaValidator(schema, CoreConfig(title=f"{name}()"))
+            returns = get_type_hints(fn, include_extras=True).get("return", Any)
+            self._returns: TypeAdapter[Any] | None = None if returns in (Any, None, type(None)) else TypeAdapter(returns)
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError) as error:
+            hint = "task arguments and results travel as JSON, so annotate them with types that pydantic knows"
+            raise TypeError(f"{fn.__module__}.{fn.__qualname__}: {hint} ({str(error).splitlines()[0]})") from None
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Validate a call and give what the caller passed, by parameter name.
+
+        Raises pydantic's ValidationError; defaults that the caller left out do not travel.
+        """
+        positional, named = self._validator.validate_python(ArgsKwargs(tuple(args), dict(kwargs)))
+        values = dict(zip(self.names, positional, strict=False)) | named
+        if len(args) + len(kwargs) < len(values):
+            given = {*self.names[: len(args)], *kwargs}
+            if given <= values.keys():  # an alias among the keywords: then all that was validated travels
+                values = {name: value for name, value in values.items() if name in given}
+        return values
+
+    def dump(self, task: str, values: Mapping[str, Any]) -> bytes:
+        """Arguments as a JSON object; raises TypeError that names what cannot travel."""
+        try:
+            return to_json(values, bytes_mode="base64", inf_nan_mode="strings")
+        except PydanticSerializationError:
+            for name, value in values.items():
+                _check_json(f"argument {name!r} of {task}", value)
+            raise
+
+    def load(self, args: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What to call the function with; raises pydantic's ValidationError."""
+        call: tuple[tuple[Any, ...], dict[str, Any]] = self._validator.validate_json(args)
+        return call
+
+    def dump_result(self, value: Any) -> bytes:
+        """The return value as JSON; raises ValueError when it does not fit the annotation."""
+        try:
+            if self._returns is None:
+                return to_json(value, bytes_mode="base64", inf_nan_mode="strings")
+            return self._returns.serializer.to_json(value, warnings="error")
+        except PydanticSerializationError as error:
+            raise ValueError(f"the return value does not fit its annotation: {error}") from None
+
+    def load_result(self, raw: bytes) -> Any:
+        """The return value, rebuilt by its annotation."""
+        return from_json(raw) if self._returns is None else self._returns.validate_json(raw)
+
+
+def _parameter_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(fn).parameters.values()
+    for parameter in parameters:
+        if parameter.kind in _REFUSED:
+            name = f"{fn.__module__}.{fn.__qualname__}"
+            raise TypeError(f"{name} takes {_REFUSED[parameter.kind].format(parameter.name)}")
+    return tuple(parameter.name for parameter in parameters)
+
+
+def _check_json(what: str, value: Any) -> None:
+    try:
+        to_json(value, bytes_mode="base64", inf_nan_mode="strings")
+    except PydanticSerializationError:
+        kind = type(value).__name__
+        hint = f"; pass {kind.lower()}.pk" if hasattr(value, "pk") else "; pass its id, or a dataclass or pydantic model"
+        raise TypeError(f"{what}: {kind} is not JSON{hint}") from None

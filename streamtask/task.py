@@ -1,0 +1,185 @@
+"""A task: a function under a name, and the ways to send a call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+
+from streamtask.context import CURRENT
+from streamtask.errors import AlreadyQueued
+from streamtask.options import CallOptions, CallOptionsDict, TaskOptions
+from streamtask.post import Post
+from streamtask.result import Result, running_loop, warn_blocking
+from streamtask.signature import Signature
+
+if TYPE_CHECKING:
+    from streamtask.broker.sender import Outgoing, Receipt
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_OPTIONS = CallOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """A call that is not sent yet: a task and its checked arguments. Made by `task.s(...)`."""
+
+    task: Task[..., R]
+    values: Mapping[str, Any]
+
+
+class Task(Generic[P, R]):
+    """The sending half of a task. Calling a task (`task(...)`) runs the plain function, here and now."""
+
+    is_async = False
+
+    def __init__(self, fn: Callable[..., Any], name: str, options: TaskOptions, post: Post) -> None:
+        self.fn, self.name, self.task_options = fn, name, options
+        self.signature = Signature(fn, name)
+        self._post, self._call = post, _NO_OPTIONS
+        if options.unique is not None and not callable(options.unique.by):
+            for parameter in options.unique.by or ():
+                if parameter not in self.signature.names:
+                    raise TypeError(f"{name}: Unique(by={options.unique.by!r}) names {parameter!r}, which is no parameter of it")
+        update_wrapper(self, fn)  # type: ignore[arg-type]  # a task looks like its function to help() and inspect
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    @property
+    def queue(self) -> str:
+        """The queue that calls go to."""
+        return self._call.queue or self.task_options.queue
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        """Send a call. Arguments are checked before Redis is asked.
+
+        Raises pydantic's ValidationError (a ValueError) or TypeError for arguments, MessageTooLarge, and SendError when Redis
+        does not accept the message within the setting `send_timeout` (seconds).
+        """
+        self._guard("delay")
+        outgoing = [self._outgoing(self._bind(args, kwargs))]
+        return self._results(outgoing, self._post.send(outgoing))[0]
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+        """The asyncio twin of `delay`."""
+        outgoing = [self._outgoing(self._bind(args, kwargs))]
+        return self._results(outgoing, await self._post.asend(outgoing))[0]
+
+    def options(self, **options: Unpack[CallOptionsDict]) -> Self:
+        """A copy of the task that sends with these options; the task itself stays as it is.
+
+        `countdown` (seconds), `eta` (aware datetime), `expires` (seconds), `queue`, `message_id`, `headers`. A line
+        `task.options(queue="x")` on its own does nothing: write `task.options(queue="x").delay(...)`.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        chosen = {name: getattr(self._call, name) for name in self._call.model_fields_set}
+        twin._call = CallOptions(**(chosen | dict(options)))
+        return twin
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """A call as data, arguments checked, for `delay_many`."""
+        return Call(self, self._bind(args, kwargs))
+
+    def delay_many(self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]) -> list[Result[R]]:
+        """Send many calls, a thousand a round trip; tuples and dicts are taken as arguments.
+
+        Raises like `delay`; SendError carries `.errors`, the index of each call that was refused, when others were accepted.
+        """
+        self._guard("delay_many")
+        outgoing = self._all(calls)
+        return self._results(outgoing, self._post.send(outgoing))
+
+    async def adelay_many(self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]) -> list[Result[R]]:
+        """The asyncio twin of `delay_many`."""
+        outgoing = self._all(calls)
+        return self._results(outgoing, await self._post.asend(outgoing))
+
+    def unique_lock(self, values: Mapping[str, Any]) -> tuple[str, int, str] | None:
+        """The unique key for these arguments: its hash, its time in ms, and the `unique` of the meta ("" when it only times out)."""
+        unique = self.task_options.unique
+        if unique is None:
+            return None
+        key_hash = unique.key(values)
+        return key_hash, int(unique.seconds * 1000), key_hash if unique.until == "done" else ""
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return self.signature.bind(args, kwargs)
+
+    def _all(self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]) -> list[Outgoing]:
+        outgoing = []
+        for call in calls:
+            if isinstance(call, Call):
+                if call.task.name != self.name:
+                    raise TypeError(f"{self.name}.delay_many() was given a call of {call.task.name}")
+                outgoing.append(self._outgoing(call.values))
+            elif isinstance(call, tuple):
+                outgoing.append(self._outgoing(self._bind(call, {})))
+            elif isinstance(call, Mapping):
+                outgoing.append(self._outgoing(self._bind((), call)))
+            else:
+                raise TypeError(f"{self.name}.delay_many() takes task.s(...), tuples or dicts, not {call!r:.80}")
+        return outgoing
+
+    def _outgoing(self, values: Mapping[str, Any]) -> Outgoing:
+        call, options = self._call, self.task_options
+        lock = self.unique_lock(values)
+        meta: dict[str, Any] = {}
+        expires = call.expires if call.expires is not None else options.expires
+        if expires is not None:
+            meta["ttl"] = expires
+        if lock is not None and lock[2]:
+            meta["unique"] = lock[2]
+        if call.headers:
+            meta["headers"] = dict(call.headers)
+        args = self.signature.dump(self.name, values)
+        return self._post.build(self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, CURRENT.get())
+
+    def _results(self, outgoing: list[Outgoing], receipts: list[Receipt]) -> list[Result[R]]:
+        unique = self.task_options.unique
+        results = []
+        for item, receipt in zip(outgoing, receipts, strict=True):
+            if receipt.holder is not None and unique is not None and unique.on_conflict == "raise":
+                raise AlreadyQueued(self.name, receipt.holder)
+            results.append(
+                Result[R](
+                    self._post,
+                    item.keys,
+                    receipt.holder or item.message.id,
+                    self.name,
+                    item.queue,
+                    signature=self.signature,
+                    stored=self.task_options.result,
+                    entry_id=receipt.entry_id,
+                    duplicate=receipt.holder is not None,
+                )
+            )
+        return results
+
+    def _guard(self, what: str) -> None:
+        """A blocking send in a running loop is bounded by send_timeout, but it stops the loop: say so once a call site."""
+        if running_loop() is not None:
+            warn_blocking(self._post.on_blocking_send, what, self._post.warned, depth=3)
+
+
+class SyncTask(Task[P, R]):
+    """A task made of a plain function; it runs in a thread of the worker."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, without Redis."""
+        return cast(R, self.fn(*args, **kwargs))
+
+
+class AsyncTask(Task[P, R]):
+    """A task made of a coroutine function; it runs on the worker's event loop."""
+
+    is_async = True
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run the function here and now, without Redis."""
+        return cast("Coroutine[Any, Any, R]", self.fn(*args, **kwargs))
+
