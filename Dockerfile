@@ -1,6 +1,6 @@
 # One image for worker and beat; the command says which. compose/compose.yaml runs both.
 #   docker build --tag streamtask .
-#   docker run streamtask worker examples.diary.app:app
+#   docker run streamtask worker examples.diary.tasks:app
 
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def test_worker_and_beat_are_one_image(compose: dict[str, Any]) -> None:
     assert worker["image"] == beat["image"]
     assert (worker["command"], beat["command"]) == (["worker"], ["beat"])
     assert worker["environment"]["STREAMTASK_URL"] == beat["environment"]["STREAMTASK_URL"]
+
+
+def test_the_app_of_the_containers_is_in_the_image() -> None:
+    (path,) = re.findall(r"^STREAMTASK_APP=(\S+)$", (ROOT / "compose/.env").read_text(), re.MULTILINE)
+    module, _, attribute = path.partition(":")
+    assert module.startswith("examples."), "the Dockerfile copies examples/ and nothing else"
+    assert hasattr(import_module(module), attribute)
 
 
 def test_the_image_is_not_root_and_its_base_is_pinned() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_make_help_explains_every_target() -> None:
     assert targets == phony == set(explained)
     assert {"demo", "test", "test-long", "lint", "bench", "help", "clean"} <= targets
     assert make() == make("help"), "plain `make` says what there is"
+
+
+@pytest.mark.parametrize("target", ["demo", "bench"])
+def test_what_make_runs_is_there(target: str) -> None:
+    module = re.search(r"python -m (\S+)$", make("-n", target), re.MULTILINE)[1]  # type: ignore[index]
+    spec = find_spec(module)
+    assert spec, module
+    assert spec.submodule_search_locations is None or find_spec(f"{module}.__main__"), module
 
 
 def test_a_python_that_cannot_make_an_environment_is_told_by_name(tmp_path: Path) -> None:
