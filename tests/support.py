@@ -11,6 +11,15 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 
+def alive(pid: int) -> bool:
+    """Whether a process lives; a zombie that its parent has not waited for does not (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class _Wait:
     """What the two helpers share: the deadline, and the words of the failure."""
 

@@ -9,16 +9,7 @@ import sys
 import pytest
 
 from tests.servers import Server, StartServer
-from tests.support import aeventually, eventually
-
-
-def alive(pid: int) -> bool:
-    """Whether a process lives; a zombie that nobody has waited for yet does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from tests.support import aeventually, alive, eventually
 
 
 def test_each_server_is_what_its_name_says(server: Server, url: str) -> None:

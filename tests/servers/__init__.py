@@ -104,8 +104,9 @@ class Server:
             )
         deadline = time.monotonic() + timeout
         while not self.ping():
-            if not self.running or time.monotonic() > deadline:
-                why = "no answer in time" if self.running else f"exit code {self.process.returncode}"
+            code = self.process.poll()
+            if code is not None or time.monotonic() > deadline:
+                why = "no answer in time" if code is None else f"exit code {code}"
                 self.kill9()
                 raise RuntimeError(f"{self!r} did not start ({why}); its log:\n{self.tail()}")
             time.sleep(0.005)

@@ -29,7 +29,8 @@ LIBRARIES = (
 # `redis-server` is a link to this program in the package of the same source; it goes by its argv[0].
 LAUNCHER = """#!/bin/sh
 # Starts Debian's Redis with the loader and the libraries that it was built with.
-root=$(dirname "$(readlink -f "$0")")/root
+# Builtins of the shell only: the caller's PATH may hold nothing else.
+root=${{0%/*}}/root
 lib=$root/{lib}
 exec "$lib/{loader}" --argv0 redis-server --library-path "$lib" "$root/usr/bin/redis-check-rdb" "$@"
 """
