@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -120,6 +121,6 @@ def wait_of(retry_after: str | None, now: datetime) -> float:
         except ValueError:
             return DEFAULT_WAIT
         wait = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
-    if wait != wait:  # "nan" is a float, too
+    if math.isnan(wait):  # float() takes the word
         return DEFAULT_WAIT
     return min(LONGEST_WAIT, max(SHORTEST_WAIT, wait))

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from examples.diary.db import Database
 from examples.diary.models import Execution
 
-#: done: written. fresh: a summary of this version was there. gone: no diary any more. retry: failed, to be tried again.
-#: limited: the model asked us to wait. refused: it never will. failed: the last attempt failed. late: of a newer version
-#: of the diary there is a summary already.
+#: done: written. fresh: a summary of this version was there. gone: no diary any more. retry: failed, to be tried
+#: again. limited: the model asked us to wait. refused: it never will. failed: the last attempt failed. late: there is
+#: a summary of a newer version of the diary already.
 Outcome = Literal["done", "fresh", "gone", "retry", "limited", "refused", "failed", "late"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,21 +18,25 @@ class ExtractiveSummarizer:
 
     A sentence scores by the weights of its terms over the whole text (frequent here, but not in every sentence:
     TF-IDF against the text's own sentences), divided by a power of its length so that long ones do not always win.
+    Short words weigh less: in every language written with spaces the little words are the ones that say nothing.
     """
 
     model_version = "extractive-1"
 
     def summarize(self, text: str, limit: int) -> str:
-        """At most `limit` characters. A text that is short enough is its own summary."""
+        """At most `limit` characters, wide ones (Chinese, Japanese, Korean) counted twice: they say twice as much.
+
+        A text that is short enough is its own summary.
+        """
         if limit < 1:
             raise ValueError(f"limit {limit}: a summary needs room for at least one character")
-        if len(text.strip()) <= limit:
+        if width(text.strip()) <= limit:
             return text.strip()
         found = sentences(text)
         bags = [frozenset(terms(sentence)) for sentence in found]
         chosen = _choose(found, bags, _scores(found, bags), limit)
-        if not chosen:  # no sentence fits: the beginning of the best one
-            return _cut(found[max(range(len(found)), key=_scores(found, bags).__getitem__)], limit)
+        if not chosen:  # no sentence fits: the beginning of the first one
+            return _cut(found[0], limit)
         return join([found[index] for index in sorted(chosen)])
 
 
@@ -39,7 +44,10 @@ def _scores(found: Sequence[str], bags: Sequence[frozenset[str]]) -> list[float]
     """How much each sentence says of the whole, by position."""
     spread = Counter(term for bag in bags for term in bag)
     count = Counter(term for sentence in found for term in terms(sentence))
-    weight = {term: math.log1p(count[term]) * math.log((1 + len(found)) / spread[term]) for term in spread}
+    weight = {
+        term: min(1.0, width(term) / 6 + 0.2) * math.log(count[term] + 0.5) * math.log((1 + len(found)) / spread[term])
+        for term in spread
+    }
     scores = [sum(weight[term] for term in bag) / (len(bag) + 8) ** 0.75 for bag in bags]
     if scores:
         scores[0] *= 1.2  # a diary's first sentence says where the day went
@@ -51,7 +59,7 @@ def _choose(found: Sequence[str], bags: Sequence[frozenset[str]], scores: Sequen
     chosen: set[int] = set()
     room = limit
     for index in sorted(range(len(found)), key=lambda i: (-scores[i], i)):
-        size = len(found[index]) + (1 if chosen else 0)
+        size = width(found[index]) + (1 if chosen else 0)
         if size <= room and bags[index] and not any(_alike(bags[index], bags[other]) for other in chosen):
             chosen.add(index)
             room -= size
@@ -66,11 +74,20 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
 
 def _cut(sentence: str, limit: int) -> str:
     """The sentence's beginning, ended at a space when there is one, with an ellipsis."""
-    if len(sentence) <= limit:
+    head = ""
+    for char in sentence:
+        if width(head) + width(char) > limit - 1:
+            break
+        head += char
+    else:
         return sentence
-    head = sentence[: limit - 1]
     space = head.rfind(" ")
     return (head[:space] if space > limit // 2 else head).rstrip() + "…"
+
+
+def width(text: str) -> int:
+    """The text's length with wide characters counted twice."""
+    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in text)
 
 
 def join(chosen: Sequence[str]) -> str:

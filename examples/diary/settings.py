@@ -53,6 +53,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _delay(text: str) -> timedelta | None:
+    return None if text.strip() == "0" else duration(text)
+
+
 @dataclass(frozen=True, slots=True)
 class DiarySettings:
     """The service's settings. The README's table explains each variable."""
@@ -69,7 +73,6 @@ class DiarySettings:
     @classmethod
     def read(cls, env: Mapping[str, str]) -> DiarySettings:
         """The settings of this environment; an empty value counts as not set. Raises SettingError."""
-
         return cls(
             database=_value(env, "DIARY_DATABASE", Path, "diary.sqlite3"),
             timezone=_value(env, "DIARY_TIMEZONE", zone, "Asia/Tokyo"),
@@ -77,9 +80,7 @@ class DiarySettings:
             monthly_interval=_value(env, "SCHEDULER_MONTHLY_INTERVAL", duration, "5m"),
             max_retries=_value(env, "DIARY_MAX_RETRIES", _count, "5"),
             retry_base=_value(env, "DIARY_RETRY_BASE", duration, "2s"),
-            simulated_delay=_value(env, "DIARY_SIMULATED_DELAY", duration, "")
-            if env.get("DIARY_SIMULATED_DELAY")
-            else None,
+            simulated_delay=_value(env, "DIARY_SIMULATED_DELAY", _delay, "0"),
             fail_item=env.get("DIARY_FAIL_ITEM", ""),
         )
 

@@ -75,13 +75,15 @@ def source_of(session: Session, item: Day | Month) -> Source | None:
     return Source("\n\n".join(row.content for row in rows), max(row.updated_at for row in rows))
 
 
-def _table(item: Day | Month) -> type[DailySummary] | type[MonthlySummary]:
+def _table(item: Day | Month) -> type[DailySummary | MonthlySummary]:
     return DailySummary if isinstance(item, Day) else MonthlySummary
 
 
 def summary_of(session: Session, item: Day | Month) -> DailySummary | MonthlySummary | None:
     """The stored row of this item."""
-    return session.get(_table(item), tuple(item))
+    if isinstance(item, Day):
+        return session.get(DailySummary, tuple(item))
+    return session.get(MonthlySummary, tuple(item))
 
 
 def save_summary(session: Session, item: Day | Month, source: datetime, written: Written, now: datetime) -> bool:

@@ -61,7 +61,7 @@ def daily_targets(session: Session, today: date) -> list[Day]:
 
 
 def monthly_targets(session: Session, today: date) -> list[Month]:
-    """Months before today's, of opted-in users, with a diary and no summary or one older than the newest diary of it."""
+    """Months before today's, of opted-in users, with a diary and no summary or one older than its newest diary."""
     year = cast(func.strftime("%Y", Diary.date), Integer).label("year")
     month = cast(func.strftime("%m", Diary.date), Integer).label("month")
     months = (

@@ -2,9 +2,10 @@
 
 `streamtask worker examples.diary.tasks:app` and `streamtask beat examples.diary.tasks:app` run it.
 
-The two summary tasks are plain functions, so they run on the worker's threads: the database driver blocks, the built-in
-summarizer computes, and `--threads` is then the number of summaries (and of calls to a model) at once. The two scans are
-coroutines, so that a queue full of summaries never keeps a scan waiting for a thread; their one query runs beside the loop.
+The two summary tasks are plain functions, so they run on the worker's threads: the database driver blocks, the
+built-in summarizer computes, and `--threads` is then the number of summaries (and of calls to a model) at once. The
+two scans are coroutines, so that a queue full of summaries never keeps a scan waiting for a thread; their one query
+runs beside the loop.
 """
 
 from __future__ import annotations
