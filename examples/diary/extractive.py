@@ -11,6 +11,8 @@ from examples.diary.sentences import sentences, terms
 
 #: A sentence that shares more than this part of its terms with one already chosen says nothing new.
 TOO_ALIKE = 0.5
+#: A sentence with less than this part of the best one's score is no filler for the room that is left.
+WORTH_SAYING = 0.5
 
 
 class ExtractiveSummarizer:
@@ -57,14 +59,14 @@ def _scores(found: Sequence[str], bags: Sequence[frozenset[str]]) -> list[float]
 def _choose(found: Sequence[str], bags: Sequence[frozenset[str]], scores: Sequence[float], limit: int) -> set[int]:
     """Positions of the best sentences that fit together and do not repeat each other."""
     chosen: set[int] = set()
-    room = limit
+    room, best = limit, max(scores, default=0.0)
     for index in sorted(range(len(found)), key=lambda i: (-scores[i], i)):
+        if chosen and (room < limit // 10 or scores[index] < WORTH_SAYING * best):
+            break
         size = width(found[index]) + (1 if chosen else 0)
         if size <= room and bags[index] and not any(_alike(bags[index], bags[other]) for other in chosen):
             chosen.add(index)
             room -= size
-        if room < limit // 10:
-            break
     return chosen
 
 

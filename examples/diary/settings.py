@@ -24,11 +24,11 @@ class SettingError(ValueError):
 
 def duration(text: str) -> timedelta:
     """`30` (seconds), `30s`, `5m`, `1h30m` or `250ms`; longer than zero. Raises ValueError."""
-    text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        text += "s"
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    given = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", given):
+        given += "s"
+    parts = _PART.findall(given)
+    if not parts or "".join(number + unit for number, unit in parts) != given:
         raise ValueError(f"{text!r} is no duration; write seconds or a unit: 30, 30s, 5m, 1h30m, 250ms")
     try:
         value = timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))

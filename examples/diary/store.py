@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -43,15 +43,20 @@ def opt_in(session: Session, user_id: str) -> None:
 def save_diary(
     session: Session, user_id: str, day: date, content: str, now: datetime
 ) -> Literal["added", "changed", "unchanged"]:
-    """Write a diary. Its version moves forward when the text changed, whatever the clock says, and only then."""
+    """Write a diary; its version moves forward when the text changed, and only then.
+
+    The versions of one user's diaries rise with every change, also when the clock stands still or goes back:
+    else a summary of the day, or of its month, could look newer than the edit.
+    """
     known = session.get(Diary, (user_id, day))
-    if known is None:
-        session.add(Diary(user_id=user_id, date=day, content=content, updated_at=now))
-        return "added"
-    if known.content == content:
+    if known is not None and known.content == content:
         return "unchanged"
-    known.content = content
-    known.updated_at = max(now, known.updated_at + timedelta(microseconds=1))
+    newest = session.scalar(select(func.max(Diary.updated_at)).where(Diary.user_id == user_id))
+    version = now if newest is None else max(now, newest + timedelta(microseconds=1))
+    if known is None:
+        session.add(Diary(user_id=user_id, date=day, content=content, updated_at=version))
+        return "added"
+    known.content, known.updated_at = content, version
     return "changed"
 
 
