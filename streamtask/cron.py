@@ -211,7 +211,7 @@ def _zone_name(timezone: object) -> str | None:
 def _crontab_field(name: str, value: CrontabField) -> str:
     if isinstance(value, str):
         return "".join(value.split())
-    numbers = [value] if isinstance(value, int) else sorted(value)
+    numbers = [value] if isinstance(value, int) else list(value)
     if not numbers or any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
         raise ValueError(f"from_crontab: {name} {value!r}; give a number, text as in cron, or several numbers")
-    return ",".join(str(number) for number in numbers)
+    return ",".join(str(number) for number in sorted(numbers))
