@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from streamtask.context import CURRENT
-from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
 from streamtask.duration import seconds
+from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
 from streamtask.naming import place, task_name
 from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict, check_name
 from streamtask.post import Post
@@ -77,7 +77,9 @@ class StreamTask:
         on_blocking_send: Literal["warn", "raise", "allow"] = "warn",
     ) -> None:
         if isinstance(name, str) and "://" in name:
-            raise TypeError(f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {_hidden(name)!r})")
+            raise TypeError(
+                f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {_hidden(name)!r})"
+            )
         self.name = check_name("app", name)
         self.namespace = check_name("namespace", namespace or name)
         self.include = tuple(include)
@@ -166,14 +168,18 @@ class StreamTask:
 
         return register
 
-    def send(self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]) -> Result[Any]:
+    def send(
+        self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]
+    ) -> Result[Any]:
         """Send a call by the task's name, unchecked; the task may live in another code base. Errors as in `Task.delay`."""
         if running_loop() is not None:
             warn_blocking(self.post.on_blocking_send, "send", self.post.warned, depth=2)
         outgoing = [self._by_name(task, args, CallOptions(**options))]
         return self._result(outgoing[0], self.post.send(outgoing)[0])
 
-    async def asend(self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]) -> Result[Any]:
+    async def asend(
+        self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]
+    ) -> Result[Any]:
         """The asyncio twin of `send`."""
         outgoing = [self._by_name(task, args, CallOptions(**options))]
         return self._result(outgoing[0], (await self.post.asend(outgoing))[0])
@@ -211,7 +217,9 @@ class StreamTask:
         name = task_name(fn, options.name)
         known = self.tasks.get(name)
         if known is not None and place(known.fn).rpartition(":")[0] != place(fn).rpartition(":")[0]:
-            raise DuplicateTask(f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name=")
+            raise DuplicateTask(
+                f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name="
+            )
         kind = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
         task = kind[..., Any](fn, name, options.over(self.defaults), self.post)
         self.post.queues.add(task.queue)
@@ -226,7 +234,9 @@ class StreamTask:
             task.signature.bind((), schedule.args)
         except ValidationError as error:
             lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise TypeError(f"schedule {schedule.name!r} cannot call {task.name} ({lines}); give args={{...}}") from None
+            raise TypeError(
+                f"schedule {schedule.name!r} cannot call {task.name} ({lines}); give args={{...}}"
+            ) from None
         self.schedules[schedule.name] = schedule
 
     def _zoned(self, when: When) -> When:
@@ -241,7 +251,9 @@ class StreamTask:
     def _by_name(self, task: str, args: Mapping[str, Any] | None, call: CallOptions) -> Any:
         known = self.tasks.get(task)
         if known is not None:
-            return known.options(**{k: getattr(call, k) for k in call.model_fields_set})._outgoing(known._bind((), args or {}))
+            return known.options(**{k: getattr(call, k) for k in call.model_fields_set})._outgoing(
+                known._bind((), args or {})
+            )
         meta: dict[str, Any] = {}
         if call.expires is not None:
             meta["ttl"] = call.expires
@@ -270,7 +282,9 @@ def _seconds(value: float | timedelta | None) -> float | None:
 
 
 def _guess(url: str) -> str:
-    return url.rpartition("/")[2].partition("?")[0] if not url.rpartition("/")[2].isdigit() and "." not in url else "myapp"
+    return (
+        url.rpartition("/")[2].partition("?")[0] if not url.rpartition("/")[2].isdigit() and "." not in url else "myapp"
+    )
 
 
 def _hidden(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ class Context:
     """One attempt of one message. Times are aware datetimes in UTC, of the Redis server's clock."""
 
     __slots__ = (
-        "_deadline", "_expires", "_message", "_sent", "_started", "_stop", "deliveries", "is_last_attempt", "queue", "stream_id",
+        "_deadline", "_expires", "_message", "_sent", "_started", "_stopped", "deliveries", "is_last_attempt", "queue", "stream_id",
         "worker",
     )  # fmt: skip
 
@@ -43,7 +42,7 @@ class Context:
     ) -> None:
         self._message, self._sent, self._started = message, sent_ms, started_ms
         self._deadline = None if timeout is None else started_ms + timeout * 1000
-        self._stop: threading.Event | None = None
+        self._stopped = False
         self.queue, self.stream_id, self.deliveries, self.worker = queue, stream_id, deliveries, worker
         self.is_last_attempt = is_last_attempt
 
@@ -126,7 +125,11 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Has the worker asked this attempt to stop (timeout, lost lease, shutdown)? For loops in thread tasks."""
-        return self._stop is not None and self._stop.is_set()
+        return self._stopped
+
+    def stop(self) -> None:
+        """Ask the attempt to stop; called by the worker. A plain flag: one thread writes it, others read it."""
+        self._stopped = True
 
     def raise_if_cancelled(self) -> None:
         """Raise `Cancelled` when the worker has asked this attempt to stop."""
@@ -142,7 +145,7 @@ CURRENT: ContextVar[Context | None] = ContextVar("streamtask_current", default=N
 def current() -> Context: ...
 @overload
 def current(default: None) -> Context | None: ...
-def current(default: None | type[Never] = Never) -> Context | None:
+def current(default: type[Never] | None = Never) -> Context | None:
     """The running attempt's Context. Outside a task it raises NotInTask; `current(None)` gives None there."""
     context = CURRENT.get()
     if context is None and default is not None:

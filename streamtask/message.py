@@ -105,7 +105,9 @@ def _meta(raw: bytes) -> dict[str, Any]:
         if value is None:
             meta.pop(key, None)
         elif not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 2**53):
-            raise Unreadable(f"`meta.{key}` is {value!r:.80}, which is no {kind if isinstance(kind, type) else 'number'}")
+            raise Unreadable(
+                f"`meta.{key}` is {value!r:.80}, which is no {kind if isinstance(kind, type) else 'number'}"
+            )
     return meta
 
 

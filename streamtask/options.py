@@ -49,7 +49,9 @@ class RetryPolicy:
         for name in ("base", "factor", "max_delay"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"RetryPolicy({name}={getattr(self, name)!r}): give a number that is not negative")
-        if self.jitter not in ("full", "none") and not (isinstance(self.jitter, (int, float)) and 0 <= self.jitter <= 1):
+        if self.jitter not in ("full", "none") and not (
+            isinstance(self.jitter, (int, float)) and 0 <= self.jitter <= 1
+        ):
             raise ValueError(f'RetryPolicy(jitter={self.jitter!r}): give "full", "none" or a number from 0 to 1')
         if self.delays is not None and (not self.delays or min(self.delays) < 0):
             raise ValueError(f"RetryPolicy(delays={self.delays!r}): give at least one wait, none negative")
@@ -209,7 +211,9 @@ class CallOptions(BaseModel):
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.utcoffset() is None:
-            raise ValueError(f"eta {value.isoformat()} has no time zone; write datetime.now(UTC) or .replace(tzinfo=UTC)")
+            raise ValueError(
+                f"eta {value.isoformat()} has no time zone; write datetime.now(UTC) or .replace(tzinfo=UTC)"
+            )
         return value
 
     @field_validator("message_id")

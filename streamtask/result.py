@@ -124,7 +124,9 @@ class Result(Generic[R]):
         record, alive = look
         if record is None:
             if not alive:
-                raise ResultExpired(f"nothing is known of {self.task} {self.id} (any more); results are kept for result_ttl")
+                raise ResultExpired(
+                    f"nothing is known of {self.task} {self.id} (any more); results are kept for result_ttl"
+                )
             return None
         info = record.info
         if info.status == "done":

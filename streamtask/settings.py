@@ -8,7 +8,12 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, PyprojectTomlConfigSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+)
 
 from streamtask.duration import Seconds
 from streamtask.errors import ConfigError
@@ -21,12 +26,16 @@ DEFAULT_URL = "redis://localhost:6379/0"
 class Settings(BaseSettings):
     """What holds for a whole app. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMTASK_", pyproject_toml_table_header=("tool", "streamtask"), extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMTASK_", pyproject_toml_table_header=("tool", "streamtask"), extra="ignore"
+    )
 
     url: str | None = Field(default=None, description="address of Redis: redis://, rediss://, unix:// or embedded://")
     send_timeout: Seconds = Field(default=2.0, description="how long delay() waits for Redis")
     max_message_bytes: Annotated[int, Field(ge=1024)] = Field(default=256 * 1024, description="largest encoded message")
-    unknown_grace: Seconds = Field(default=UNKNOWN_GRACE, description="how long a message that no worker knows is offered again")
+    unknown_grace: Seconds = Field(
+        default=UNKNOWN_GRACE, description="how long a message that no worker knows is offered again"
+    )
     timezone: str | None = Field(default=None, description="zone of Cron schedules that name none")
     allow_eviction: bool = Field(default=False, description="start although Redis may evict keys")
 
@@ -80,13 +89,17 @@ def address(explicit: str | None, settings: Settings) -> Address:
     elif os.environ.get("REDIS_URL"):
         found = Address(os.environ["REDIS_URL"], "REDIS_URL")
     elif os.environ.get("REDIS_HOST"):
-        found = Address(_host_url(os.environ["REDIS_HOST"], os.environ.get("REDIS_PORT", "6379")), "REDIS_HOST and REDIS_PORT")
+        found = Address(
+            _host_url(os.environ["REDIS_HOST"], os.environ.get("REDIS_PORT", "6379")), "REDIS_HOST and REDIS_PORT"
+        )
     else:
         return Address(DEFAULT_URL, "default")
     scheme = found.url.partition("://")[0]
     if scheme not in ("redis", "rediss", "unix", "embedded"):
         shown = found.url.rpartition("@")[2][:80]
-        raise ConfigError(f"{found.source} is {shown!r}, which is no Redis URL; write redis://host:6379/0 or embedded://")
+        raise ConfigError(
+            f"{found.source} is {shown!r}, which is no Redis URL; write redis://host:6379/0 or embedded://"
+        )
     return found
 
 

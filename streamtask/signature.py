@@ -11,7 +11,9 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from pydantic.experimental.arguments_schema import generate_arguments_schema
 from pydantic_core import ArgsKwargs, CoreConfig, PydanticSerializationError, SchemaValidator, from_json, to_json
 
-_CONFIG = ConfigDict(validate_by_name=True, validate_by_alias=True, val_json_bytes="base64", arbitrary_types_allowed=False)
+_CONFIG = ConfigDict(
+    validate_by_name=True, validate_by_alias=True, val_json_bytes="base64", arbitrary_types_allowed=False
+)
 _REFUSED = {
     inspect.Parameter.VAR_POSITIONAL: "*{0}: a message carries arguments by name; take a list parameter instead",
     inspect.Parameter.VAR_KEYWORD: "**{0}: a message carries arguments by name; take a dict parameter instead",
@@ -31,7 +33,9 @@ class Signature:
             schema = generate_arguments_schema(fn, schema_type="arguments", config=_CONFIG)
             self._validator = SchemaValidator(schema, CoreConfig(title=f"{name}()"))
             returns = get_type_hints(fn, include_extras=True).get("return", Any)
-            self._returns: TypeAdapter[Any] | None = None if returns in (Any, None, type(None)) else TypeAdapter(returns)
+            self._returns: TypeAdapter[Any] | None = (
+                None if returns in (Any, None, type(None)) else TypeAdapter(returns)
+            )
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError) as error:
             hint = "task arguments and results travel as JSON, so annotate them with types that pydantic knows"
             raise TypeError(f"{fn.__module__}.{fn.__qualname__}: {hint} ({str(error).splitlines()[0]})") from None
@@ -91,5 +95,7 @@ def _check_json(what: str, value: Any) -> None:
         to_json(value, bytes_mode="base64", inf_nan_mode="strings")
     except PydanticSerializationError:
         kind = type(value).__name__
-        hint = f"; pass {kind.lower()}.pk" if hasattr(value, "pk") else "; pass its id, or a dataclass or pydantic model"
+        hint = (
+            f"; pass {kind.lower()}.pk" if hasattr(value, "pk") else "; pass its id, or a dataclass or pydantic model"
+        )
         raise TypeError(f"{what}: {kind} is not JSON{hint}") from None

@@ -43,7 +43,9 @@ class Task(Generic[P, R]):
         if options.unique is not None and not callable(options.unique.by):
             for parameter in options.unique.by or ():
                 if parameter not in self.signature.names:
-                    raise TypeError(f"{name}: Unique(by={options.unique.by!r}) names {parameter!r}, which is no parameter of it")
+                    raise TypeError(
+                        f"{name}: Unique(by={options.unique.by!r}) names {parameter!r}, which is no parameter of it"
+                    )
         update_wrapper(self, fn)  # type: ignore[arg-type]  # a task looks like its function to help() and inspect
 
     def __repr__(self) -> str:
@@ -137,7 +139,9 @@ class Task(Generic[P, R]):
         if call.headers:
             meta["headers"] = dict(call.headers)
         args = self.signature.dump(self.name, values)
-        return self._post.build(self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, CURRENT.get())
+        return self._post.build(
+            self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, CURRENT.get()
+        )
 
     def _results(self, outgoing: list[Outgoing], receipts: list[Receipt]) -> list[Result[R]]:
         unique = self.task_options.unique
@@ -171,7 +175,7 @@ class SyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, without Redis."""
-        return cast(R, self.fn(*args, **kwargs))
+        return cast("R", self.fn(*args, **kwargs))
 
 
 class AsyncTask(Task[P, R]):
@@ -182,4 +186,3 @@ class AsyncTask(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run the function here and now, without Redis."""
         return cast("Coroutine[Any, Any, R]", self.fn(*args, **kwargs))
-

@@ -24,7 +24,7 @@ def tag(base: str) -> str:
     start, end = base.find("{"), base.find("}")
     if start == end == -1:
         return "{" + base + "}"
-    if 0 <= start and start + 1 < end and base.count("{") == base.count("}") == 1:
+    if start >= 0 and start + 1 < end and base.count("{") == base.count("}") == 1:
         return base
     raise ValueError(f"{base!r} cannot be a key: braces must be one pair around a part of it, as in shop:{{eu}}:orders")
 

@@ -252,7 +252,9 @@ class Watch:
 
     async def _subscribe(self) -> None:
         await self._connection.connect()
-        await self._connection.send_packed_command(self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False)
+        await self._connection.send_packed_command(
+            self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False
+        )
         await self._connection.read_response()
 
 
@@ -284,7 +286,9 @@ class SyncWatch:
 
     def _subscribe(self) -> None:
         self._connection.connect()
-        self._connection.send_packed_command(self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False)
+        self._connection.send_packed_command(
+            self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False
+        )
         self._connection.read_response()
 
 

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from streamtask.broker import keys as names
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import (
-    CONNECTION_ERRORS, Command, LinkPool, NoScriptError, SyncLinkPool, call_of, safe_url,
+    CONNECTION_ERRORS,
+    Command,
+    LinkPool,
+    NoScriptError,
+    SyncLinkPool,
+    call_of,
+    safe_url,
 )  # fmt: skip
 from streamtask.broker.scripts import ALL, DEFER, ENQ
 from streamtask.context import Context
@@ -188,7 +194,10 @@ class Sender:
             fresh = {item.queue for item in chunk} - self._announced
             announcement: list[Command] = []
             if fresh:
-                announcement = [("SADD", names.queues(self.namespace), *fresh), ("SADD", names.NAMESPACES, self.namespace)]
+                announcement = [
+                    ("SADD", names.queues(self.namespace), *fresh),
+                    ("SADD", names.NAMESPACES, self.namespace),
+                ]
             replies = yield [*announcement, *(item.command() for item in chunk)]
             if not any(isinstance(reply, Exception) for reply in replies[: len(announcement)]):
                 self._announced |= fresh

@@ -30,7 +30,9 @@ class Server:
 
     def summary(self) -> str:
         """One line for banners: `8.6.3 standalone  native claim, ackdel  noeviction, aof everysec`."""
-        able = [name for name, has in (("native claim", self.claim), ("ackdel", self.ackdel)) if has] or ["claim by script"]
+        able = [name for name, has in (("native claim", self.claim), ("ackdel", self.ackdel)) if has] or [
+            "claim by script"
+        ]
         keeps = [self.policy] if self.policy else []
         if self.aof is not None:
             keeps.append(f"aof {self.appendfsync or 'on'}" if self.aof else "no aof")

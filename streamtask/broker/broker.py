@@ -1,0 +1,219 @@
+"""The worker's and the beat's verbs: fetch, settle, release, mark, move, tick. Nothing above knows a Redis command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from streamtask.broker import keys as names
+from streamtask.broker.keys import GROUP, QueueKeys
+from streamtask.broker.link import READ_TIMEOUT, Arg, Command, Link, NoScriptError, ResponseError, call_of
+from streamtask.broker.scripts import ALL, DONE, MARK, MOVE, READ, RELEASE, SETTLE, TICK
+from streamtask.broker.server import Server, probe
+
+#: Milliseconds for which a mover holds its queue (delivery.md, notes to D).
+MOVER_LOCK = 2000
+#: Messages that one MOVE takes at most, so that other clients do not wait long.
+MOVE_LIMIT = 100
+#: Seconds that a read waits in Redis, with native CLAIM and without (there, nothing wakes a reader for a released message).
+BLOCK, BLOCK_FALLBACK = 5.0, 1.0
+
+
+class Entry(NamedTuple):
+    """One entry as it was read. `count` is the delivery count with this delivery, half of the fencing token."""
+
+    id: bytes
+    fields: list[bytes]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a MOVE did: messages moved, seconds until the next one (None: none, or another moves), the server's time in ms."""
+
+    count: int
+    wait: float | None
+    now: int
+    leader: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What a TICK did: status as in tick.lua, the last tick and the server's time in ms, messages sent."""
+
+    status: int
+    last: int
+    now: int
+    sent: int
+
+
+class Broker:
+    """The connections of one worker or beat process: one for reads that wait, one for everything else.
+
+    Methods raise redis-py's errors; `streamtask.broker.link.passing` tells which of them pass by themselves.
+    """
+
+    def __init__(self, url: str, namespace: str, consumer: str) -> None:
+        self.url, self.namespace, self.consumer = url, namespace, consumer
+        self.server: Server | None = None
+        self._reader = Link(url, timeout=BLOCK + READ_TIMEOUT, name=consumer)
+        self._writer = Link(url, name=consumer)
+        self._control = Link(url, name=consumer)
+        self._reader_id: int | None = None
+
+    async def connect(self) -> Server:
+        """Find out what the server can do and give it the scripts."""
+        self.server = await probe(self._writer, self.namespace)
+        await self._writer.batch([("SCRIPT", "LOAD", script.text) for script in ALL])
+        return self.server
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for link in (self._reader, self._writer, self._control):
+            await link.close()
+
+    async def declare(self, queues: Sequence[tuple[str, QueueKeys]]) -> None:
+        """Make the streams and their group where they are missing, and the queues known. Safe to repeat."""
+        commands: list[Command] = [("XGROUP", "CREATE", keys.stream, GROUP, "0", "MKSTREAM") for _, keys in queues]
+        if queues:
+            commands.append(("SADD", names.queues(self.namespace), *(name for name, _ in queues)))
+            commands.append(("SADD", names.NAMESPACES, self.namespace))
+        for reply in await self._control.batch(commands):
+            if isinstance(reply, ResponseError) and "BUSYGROUP" not in str(reply):
+                raise reply
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def fetch(
+        self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, wait: bool
+    ) -> list[tuple[str, list[Entry]]]:
+        """Read up to a count from each stream; `lease` seconds to also take what is idle that long (None: only new ones).
+
+        With `wait` the read blocks while there is nothing; COUNT is one number for all streams then.
+        """
+        if not wait and len(wants) > 1:
+            replies = await self._reader.batch([self._read([want], lease, None) for want in wants])
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return [found for reply in replies for found in _entries(reply)]
+        await self._know_reader()
+        block = (BLOCK if self._native else BLOCK_FALLBACK) if wait else None
+        return _entries(await self._reader.call(*self._read(wants, lease, block)))
+
+    async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> list[tuple[str, list[Entry]]]:
+        """Without native CLAIM: what was given back and, with `lease` seconds, what has been idle for that long."""
+        ms = 0 if lease is None else int(lease * 1000)
+        calls = [call_of(READ, [keys.stream], (GROUP, self.consumer, count, ms)) for keys, count in wants]
+        found = []
+        for (keys, _), reply in zip(wants, await self._scripts(self._reader, calls), strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            if reply:
+                found.append((keys.stream, [Entry(e[0], e[1], e[3] + 1) for e in reply]))
+        return found
+
+    async def unblock(self) -> None:
+        """End a read that waits; what it would have read stays in the stream."""
+        if self._reader_id is not None and self._reader.connected:
+            await self._control.batch([("CLIENT", "UNBLOCK", self._reader_id)])
+
+    @property
+    def native(self) -> bool:
+        """Does the server have XREADGROUP ... CLAIM?"""
+        return self._native
+
+    @property
+    def _native(self) -> bool:
+        return self.server is not None and self.server.claim
+
+    def _read(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, block: float | None) -> Command:
+        count = min(count for _, count in wants)
+        command: list[Arg] = ["XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count]
+        if block is not None:
+            command += ("BLOCK", int(block * 1000))
+        if lease is not None and self._native:
+            command += ("CLAIM", int(lease * 1000))
+        return [*command, "STREAMS", *(keys.stream for keys, _ in wants), *(">" for _ in wants)]
+
+    async def _know_reader(self) -> None:
+        if not self._reader.connected:
+            self._reader_id = await self._reader.call("CLIENT", "ID")
+
+    # -- settling -----------------------------------------------------------------------------------------------------
+
+    async def settle(self, calls: Sequence[Command]) -> list[Any]:
+        """Run prepared calls (`done_call`, `settle_call`, `release_call`) in one write; errors stand in the list."""
+        return await self._scripts(self._writer, calls)
+
+    def done_call(self, keys: QueueKeys, tokens: Sequence[Arg]) -> Command:
+        """DONE for pairs of entry id and count, flat."""
+        ackdel = "1" if self.server is not None and self.server.ackdel else "0"
+        return call_of(DONE, [keys.stream], (GROUP, self.consumer, "task", ackdel, *tokens))
+
+    def settle_call(self, keys: QueueKeys, extra: Sequence[str], items: Sequence[Arg]) -> Command:
+        """SETTLE for items as in settle.lua; `extra` are the keys that they name, the first as number 7."""
+        all_keys = (keys.stream, keys.due, keys.body, keys.dead, keys.suspects, keys.where, *extra)
+        return call_of(SETTLE, all_keys, (GROUP, self.consumer, "task", *items))
+
+    def release_call(self, keys: QueueKeys, items: Sequence[Arg]) -> Command:
+        """RELEASE for items as in release.lua."""
+        return call_of(RELEASE, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
+
+    async def mark(self, keys: QueueKeys, items: Sequence[Arg]) -> list[int]:
+        """MARK for triples of entry id, count, message id: -1 not ours, else the number of earlier marked starts."""
+        reply: list[int] = await self._control.run(MARK, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
+        return reply
+
+    # -- time -----------------------------------------------------------------------------------------------------------
+
+    async def move(self, queues: Sequence[QueueKeys], force: bool = False) -> list[Moved]:
+        """Move what is due in each queue; `force` although another process is the queue's mover."""
+        args = (GROUP, self.consumer, MOVE_LIMIT, MOVER_LOCK, "1" if force else "0")
+        calls = [call_of(MOVE, (q.due, q.body, q.stream, q.where, q.mover), args) for q in queues]
+        moved = []
+        for reply in await self._scripts(self._control, calls):
+            if isinstance(reply, Exception):
+                raise reply
+            count, wait, now, leader = reply
+            moved.append(Moved(count, None if wait < 0 else wait / 1000, now, leader == 1))
+        return moved
+
+    async def tick(
+        self,
+        keys: QueueKeys,
+        schedule: str,
+        expected: str,
+        last: int,
+        lock: tuple[str, int] | None,
+        items: Sequence[Arg],
+    ) -> Ticked:
+        """Offer ticks: compare-and-set of the schedule's last tick from `expected` to `last` (ms), with the messages to send."""
+        script_keys = (keys.stream, keys.ticks, *((lock[0],) if lock else ()))
+        args = (schedule, expected, last, lock[1] if lock else 0, *items)
+        status, found, now, sent = await self._control.run(TICK, script_keys, args)
+        return Ticked(status, int(found), int(now), sent)
+
+    async def call(self, *command: Arg) -> Any:
+        """One plain command on the control connection, for presence and the like."""
+        return await self._control.call(*command)
+
+    async def _scripts(self, link: Link, calls: Sequence[Command]) -> list[Any]:
+        replies = await link.batch(calls)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:  # the server was restarted or its scripts flushed; these calls did not run
+            again = await link.batch([("SCRIPT", "LOAD", s.text) for s in ALL] + [calls[i] for i in unknown])
+            for i, reply in zip(unknown, again[len(ALL) :], strict=True):
+                replies[i] = reply
+        return replies
+
+
+def _entries(reply: Any) -> list[tuple[str, list[Entry]]]:
+    """XREADGROUP's reply; entries have two elements without CLAIM (first deliveries), four with it."""
+    if not reply:
+        return []
+    return [
+        (stream.decode(), [Entry(e[0], e[1], e[3] + 1 if len(e) > 2 else 1) for e in entries if e[1] is not None])
+        for stream, entries in reply
+    ]

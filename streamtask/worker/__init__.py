@@ -1,0 +1,353 @@
+"""The worker: wires the loops together, starts them in order, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from streamtask._version import __version__
+from streamtask.app import StreamTask
+from streamtask.broker.broker import Broker
+from streamtask.broker.keys import GROUP
+from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
+from streamtask.policy import Again, Bury, Drop, Finish, Outcome, Release, Stopped, Verdict
+from streamtask.worker.clock import RedisClock
+from streamtask.worker.completer import Completer
+from streamtask.worker.delivery import Delivery, Kind, QueueState, State
+from streamtask.worker.executor import Executor
+from streamtask.worker.fetcher import Fetcher
+from streamtask.worker.leases import Leases
+from streamtask.worker.mover import Mover
+from streamtask.worker.prefetch import PARTS, Prefetch
+from streamtask.worker.report import DEBUG, INFO, WARNING, Reporter
+from streamtask.worker.suspects import Suspects
+
+#: Exit codes of a worker (interface: docs/reference/cli.md).
+OK, GAVE_BACK, FORCED = 0, 5, 130
+#: Seconds that cancelled coroutines are given to end (their `finally` blocks), and that the last write is given.
+CANCEL_GRACE, LAST_WRITE = 5.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Flags of `streamtask worker`. Times in seconds; no `queues` means all queues of the app."""
+
+    concurrency: int = 100
+    threads: int = 10
+    queues: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    prefetch: float = 0.1
+    lease: float = 15.0
+    grace: float = 30.0
+    name: str | None = None
+    burst: bool = False
+
+
+def consumer_name(name: str | None = None) -> str:
+    """A name that no other process life has: `host:pid/4 hex digits`."""
+    return f"{name or socket.gethostname()}:{os.getpid()}/{random.SystemRandom().randrange(16**4):04x}"
+
+
+class Worker:
+    """One worker process. `run()` serves until `stop()`, or until there is nothing left with `burst`."""
+
+    def __init__(self, app: StreamTask, options: WorkerOptions, report: Reporter | None = None) -> None:
+        self.app, self.options, self.report = app, options, report or Reporter()
+        self.consumer = consumer_name(options.name)
+        self.clock = RedisClock()
+        names = options.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
+        self.queues = [self._queue(name) for name in names if name not in options.exclude]
+        self._stopping, self._now = asyncio.Event(), asyncio.Event()
+        self._beat_at = time.monotonic()
+        self._gap, self._gap_at = 0.0, 0.0
+        self._gave_back = 0
+        self.started_at = 0
+
+    def _queue(self, name: str) -> QueueState:
+        kinds: set[Kind] = {"coroutine" if t.is_async else "thread" for t in self.app.tasks.values() if t.queue == name}
+        return QueueState(name, self.app.post.keys(name), tuple(sorted(kinds)) or ("coroutine",))
+
+    def stop(self) -> None:
+        """Stop after what runs has ended, at most `grace` seconds from now."""
+        self._stopping.set()
+
+    def stop_now(self) -> None:
+        """Stop at once: running coroutines are cancelled and given back."""
+        self._stopping.set()
+        self._now.set()
+
+    async def run(self) -> int:
+        """Serve. Returns the exit code; raises redis-py's errors when Redis is not there at the start."""
+        await self.connect()
+        return await self.serve()
+
+    async def connect(self) -> None:
+        """Reach Redis, find out what it can do, and make the groups. Safe to call before `run` to show a banner."""
+        url = await asyncio.get_running_loop().run_in_executor(None, self.app.post.sender.url)
+        self.broker = Broker(url, self.app.namespace, self.consumer)
+        self.server = await self.broker.connect()
+        await self.broker.declare([(queue.name, queue.keys) for queue in self.queues])
+        self.lease = await self._agree_on_lease()
+        now = await self.broker.call("TIME")
+        self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
+        self.started_at = self.clock.now()
+
+    async def waiting(self) -> int:
+        """Messages that wait in this worker's streams now."""
+        total = 0
+        for queue in self.queues:
+            length = await self.broker.call("XLEN", queue.keys.stream)
+            pending = await self.broker.call("XPENDING", queue.keys.stream, GROUP)
+            total += max(0, length - pending[0])
+        return total
+
+    async def serve(self) -> int:
+        """The worker's life; the order of starts and stops stands here and nowhere else."""
+        self._wire()
+        self.leases.start()
+        tasks = [asyncio.create_task(loop) for loop in (self.completer.run(), self.mover.run(), self._heartbeat())]
+        reading = asyncio.create_task(self.fetcher.run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        self.report.event("worker.ready", INFO, "ready", worker=self.consumer)
+        try:
+            await asyncio.wait([reading, stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*tasks, reading):
+                if task.done():
+                    task.result()  # a loop that broke is a defect of ours: let it be seen
+            return await self._drain(reading)
+        finally:
+            for task in (*tasks, reading, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, reading, stopping, return_exceptions=True)
+            self.executor.close()
+            await self.leases.stop()
+            await self.broker.close()
+            self.report.event("worker.stopped", INFO, "stopped", worker=self.consumer)
+
+    def _wire(self) -> None:
+        options = self.options
+        self.completer = Completer(self.broker, self.clock, self._settled)
+        prefetch = self._prefetch = Prefetch(options.prefetch)
+        suspects = Suspects(self._mark, self._lost_before_start)
+        self.executor = Executor(
+            self.app.tasks,
+            self.queues,
+            consumer=self.consumer,
+            clock=self.clock,
+            slots={"coroutine": options.concurrency, "thread": options.threads},
+            lease=self.lease,
+            prefetch=prefetch,
+            unknown_grace=self.app.post.settings.unknown_grace,
+            settle=self._settle,
+            refresh=lambda delivery: self.leases.refresh(delivery),
+            suspects=suspects,
+        )
+        self.leases = Leases(
+            self.broker.url,
+            self.app.namespace,
+            self.consumer,
+            self.queues,
+            lease=self.lease,
+            clock=self.clock,
+            presence=self._presence,
+            lost=self._lost,
+            fresh=self._fresh,
+        )
+        self.mover = Mover(self.broker, [queue.keys for queue in self.queues], self.clock)
+        self.completer.nudge_at = self.mover.nudge
+        self.fetcher = Fetcher(
+            self.broker,
+            self.queues,
+            self.executor,
+            lease=self.lease,
+            report=self.report,
+            renew_all=self.leases.renew_all,
+            gap=self._recent_gap,
+            burst=options.burst,
+        )
+        if self.server.uptime is None or self.server.uptime < 2 * self.lease:
+            self.fetcher.holiday()  # the server has just started: the others need time to renew (delivery.md A6)
+
+    # -- the stop -------------------------------------------------------------------------------------------------------------
+
+    async def _drain(self, reading: asyncio.Task[None]) -> int:
+        """Senders stop before receivers, and leases are renewed until the last attempt has ended (delivery.md B12)."""
+        await self.fetcher.stop()
+        await asyncio.wait([reading], timeout=LAST_WRITE)
+        self.executor.give_back_buffered()
+        if running := self._running():
+            text = f"waiting for {len(running)} running tasks, at most {self.options.grace:g} s"
+            self.report.event("worker.draining", INFO, text, running=len(running))
+        await self._until_ended(self.options.grace, or_now=True)
+        for delivery in self._running():
+            self.executor.stop(delivery, Stopped(started=True))
+        await self._until_ended(CANCEL_GRACE, only="coroutine")
+        try:
+            await asyncio.wait_for(self.completer.drained(), LAST_WRITE)
+        except TimeoutError:
+            self.report.event("worker.stopped", WARNING, "redis did not take the last verdicts; their leases will run out")
+        left = len(self._running())
+        if left:
+            text = f"{left} thread tasks would not end; they are left, and run again elsewhere when their lease is over"
+            self.report.event("worker.stopped", WARNING, text, left=left)
+        if self._now.is_set():
+            return FORCED
+        return GAVE_BACK if self._gave_back or left else OK
+
+    async def _until_ended(self, timeout: float, only: Kind | None = None, or_now: bool = False) -> None:
+        deadline = time.monotonic() + timeout
+        while any(only is None or d.kind == only for d in self._running()) and time.monotonic() < deadline:
+            if or_now and self._now.is_set():
+                return
+            self.executor.roomy.clear()
+            waits = {asyncio.create_task(self.executor.roomy.wait()), asyncio.create_task(self._now.wait())}
+            left = deadline - time.monotonic()
+            await asyncio.wait(waits, timeout=max(0.0, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    def _running(self) -> list[Delivery]:
+        return [d for queue in self.queues for d in queue.held.values() if d.state is State.RUNNING]
+
+    # -- between the loops ------------------------------------------------------------------------------------------------------
+
+    def _settle(self, delivery: Delivery, verdict: Verdict, outcome: Outcome) -> None:
+        if isinstance(verdict, Release) and verdict.started:
+            self._gave_back += 1
+        self.completer.settle(delivery, verdict)
+
+    def _settled(self, delivery: Delivery, verdict: Verdict, applied: bool) -> None:
+        """A verdict is written, or was not ours to write; tell it."""
+        if self.options.burst:
+            self.executor.roomy.set()  # the fetcher waits for the last of them to be written
+        if type(verdict) is Finish and verdict.state == "done" and applied and delivery.message is not None:
+            message = delivery.message
+            duration = delivery.ended_at - delivery.started_at
+            waited = max(0.0, (delivery.started_ms - delivery.entered_ms) / 1000)
+            self.report.done(message.task, message.id, message.attempt + 1, duration, waited)
+            return
+        tell(self.report, delivery, verdict, applied)
+
+    async def _mark(self, deliveries: list[Delivery]) -> list[int]:
+        """Marks for a batch that may hold several queues."""
+        marks: dict[int, int] = {}
+        for queue in {id(d.queue): d.queue for d in deliveries}.values():
+            mine = [d for d in deliveries if d.queue is queue]
+            args: list[Arg] = [arg for d in mine for arg in (d.id, d.count, d.message_id)]
+            for delivery, mark in zip(mine, await self.broker.mark(queue.keys, args), strict=True):
+                marks[id(delivery)] = mark
+        return [marks[id(delivery)] for delivery in deliveries]
+
+    def _lost_before_start(self, delivery: Delivery) -> None:
+        self.executor.lost(delivery)
+
+    def _lost(self, delivery: Delivery, count: int, gone: bool) -> None:
+        if delivery.queue.held.get(delivery.id) is not delivery or delivery.count != count:
+            return
+        if delivery.state is State.SETTLING or (gone and delivery.state is State.RUNNING):
+            return  # the verdict will find out by itself; a healthy attempt is not stopped because its entry is gone
+        if delivery.stopped_as is None:
+            self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **_fields(delivery))
+        self.executor.lost(delivery)
+
+    def _fresh(self, delivery: Delivery) -> None:
+        if delivery.state is State.BUFFERED and delivery.queue.held.get(delivery.id) is delivery and not self.executor.draining:
+            self.executor.start(delivery)
+
+    async def _heartbeat(self) -> None:
+        """Sees how long the loop stands still, keeps the rate of completions, and gives back what waits too long."""
+        while True:
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(1 / PARTS)
+            gap = time.monotonic() - self._beat_at - 1 / PARTS
+            if gap > 0.1:
+                self._gap, self._gap_at = gap, time.monotonic()
+            self._prefetch.beat()
+            self.executor.overdue(max(4 * self.options.prefetch, 0.5))
+
+    def _recent_gap(self) -> float:
+        """The longest time in seconds that the loop stood still just now; after SIGCONT the heartbeat itself may be late."""
+        now = time.monotonic()
+        recent = self._gap if now - self._gap_at < self.lease else 0.0
+        return max(recent, now - self._beat_at - 1 / PARTS)
+
+    async def _agree_on_lease(self) -> float:
+        """The lease belongs to the queue, else one worker's short lease takes another's healthy tasks (delivery.md A7)."""
+        asked = int(self.options.lease * 1000)
+        stored = []
+        for queue in self.queues:
+            await self.broker.call("HSETNX", queue.keys.conf, "lease", asked)
+            if not await self._others_hold(queue):
+                await self.broker.call("HSET", queue.keys.conf, "lease", asked)
+            stored.append(int(await self.broker.call("HGET", queue.keys.conf, "lease")))
+        agreed = max(stored, default=asked)
+        if agreed != asked:
+            text = f"lease {agreed / 1000:g} s is taken from the queue, not {asked / 1000:g} s: its workers must agree"
+            self.report.event("worker.lease", WARNING, text)
+        return agreed / 1000
+
+    async def _others_hold(self, queue: QueueState) -> bool:
+        return bool((await self.broker.call("XPENDING", queue.keys.stream, GROUP))[0])
+
+    def _presence(self) -> str:
+        return to_json(
+            {
+                "consumer": self.consumer,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "kind": "worker",
+                "queues": [queue.name for queue in self.queues],
+                "started_at": self.started_at,
+                "lease": self.lease,
+                "slots": {"coroutine": self.options.concurrency, "thread": self.options.threads},
+                "running": len(self._running()),
+                "version": __version__,
+            }
+        ).decode()
+
+
+def _fields(delivery: Delivery) -> dict[str, Any]:
+    message = delivery.message
+    fields: dict[str, Any] = {
+        "task": message.task if message else None,
+        "id": delivery.message_id,
+        "queue": delivery.queue.name,
+        "attempt": message.attempt + 1 if message else None,
+        "deliveries": delivery.count,
+        "stream_id": delivery.id.decode(),
+    }
+    if message and delivery.task and delivery.task.task_options.log_args:
+        fields["args"] = message.args.decode(errors="replace")
+    return fields
+
+
+def tell(report: Reporter, delivery: Delivery, verdict: Verdict, applied: bool) -> None:
+    """The event of a verdict other than done."""
+    fields = _fields(delivery)
+    if not applied or isinstance(verdict, Drop):
+        report.event("task.lease_lost", WARNING, "another worker has it; this attempt's verdict is dropped", **fields)
+    elif isinstance(verdict, Again):
+        options = delivery.task.task_options if delivery.task else None
+        attempts = None if options is None or options.max_retries is None else options.max_retries + 1
+        failure = verdict.failure
+        error = {"error_type": failure.type, "error": failure.message, "traceback": failure.traceback} if failure else {}
+        name, level = {"retry": ("task.retry", WARNING), "snooze": ("task.snooze", INFO), "park": ("task.unknown", WARNING)}[verdict.kind]
+        report.event(name, level, verdict.kind, retry_in_s=round(verdict.delay, 3), attempts=attempts, **error, **fields)
+    elif isinstance(verdict, Bury):
+        failure = verdict.failure
+        error = {"error_type": failure.type, "error": failure.message, "traceback": failure.traceback}
+        report.event("task.dead", WARNING, "dead", reason=verdict.reason, **error, **fields)
+    elif isinstance(verdict, Release):
+        report.event("task.released", INFO if verdict.started else DEBUG, "given back", started=verdict.started, **fields)
+    elif isinstance(verdict, Finish):
+        report.event(f"task.{verdict.state}", INFO, verdict.state, reason=verdict.note, **fields)
+
+
+__all__ = ["Worker", "WorkerOptions", "consumer_name", "tell"]

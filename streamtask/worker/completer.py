@@ -1,0 +1,188 @@
+"""Writes verdicts: everything that ended since the last write goes out in one, fenced, with one status an item.
+
+There is no timer: while one write is on its way the next batch gathers, so an idle worker settles at once and a busy one by the
+hundred. The token is read when a verdict is sent, not when it was made, so a redelivery to ourselves in between is no loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from streamtask.broker.broker import Broker
+from streamtask.broker.link import CONNECTION_ERRORS, Command, passing
+from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
+from streamtask.worker.clock import RedisClock
+from streamtask.worker.delivery import Delivery, QueueState, State
+from streamtask.worker.verdicts import Batch, is_plain, release_items, settle_items, without_result
+
+logger = logging.getLogger("streamtask.worker")
+
+#: Items of one script call (delivery.md D), and bytes of one call that holds bodies.
+ITEMS, BYTES = 200, 4 * 1024 * 1024
+#: Longest wait in seconds before a write that failed is tried again (delivery.md A6).
+BACKOFF = 5.0
+
+Sent = list[tuple[Delivery, Verdict, int]]
+
+
+class Completer:
+    """Collects verdicts on the loop and writes them. `settled(delivery, verdict, ok)` tells the end of each."""
+
+    def __init__(
+        self, broker: Broker, clock: RedisClock, settled: Callable[[Delivery, Verdict, bool], None]
+    ) -> None:
+        self._broker, self._clock, self._settled = broker, clock, settled
+        self._pending: list[tuple[Delivery, Verdict]] = []
+        self._wake = asyncio.Event()
+        self._clean = asyncio.Event()
+        self._clean.set()
+        self.nudge_at: Callable[[float], None] = lambda delay: None
+
+    def settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Take a verdict; it is written soon, and kept until Redis has answered."""
+        if isinstance(verdict, Drop):
+            self._forget(delivery)
+            self._settled(delivery, verdict, True)
+            return
+        self._pending.append((delivery, verdict))
+        self._clean.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        failures = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(0)  # let what ends in this turn of the loop come along
+            pending, self._pending = self._pending, []
+            try:
+                failures = 0 if await self._flush(pending) else failures + 1
+            except CONNECTION_ERRORS:
+                failures += 1
+                for delivery, _ in pending:
+                    delivery.uncertain = True
+                self._pending = pending + self._pending
+            if self._pending:
+                self._wake.set()
+                if failures:
+                    await asyncio.sleep(min(BACKOFF, 0.05 * 2**failures) * (0.5 + random.random() / 2))
+            else:
+                self._clean.set()
+
+    async def drained(self) -> None:
+        """Wait until everything that was settled is written."""
+        await self._clean.wait()
+
+    async def _flush(self, pending: list[tuple[Delivery, Verdict]]) -> bool:
+        """Send all; False when something must be tried again later."""
+        calls: list[Command] = []
+        sent: list[Sent] = []
+        batches: dict[str, tuple[QueueState, Batch]] = {}
+        for delivery, verdict in pending:
+            queue = delivery.queue
+            batch = batches.setdefault(queue.name, (queue, Batch()))[1]
+            if is_plain(delivery, verdict):
+                batch.done.append(delivery)
+            elif isinstance(verdict, Release):
+                batch.release.append((delivery, verdict))
+            else:
+                batch.settle.append((delivery, verdict))
+        for queue, batch in batches.values():
+            self._prepare(queue, batch, calls, sent)
+        all_applied = True
+        for items, reply in zip(sent, await self._broker.settle(calls), strict=True):
+            all_applied &= self._answered(items, reply)
+        return all_applied
+
+    def _prepare(self, queue: QueueState, batch: Batch, calls: list[Command], sent: list[Sent]) -> None:
+        for start in range(0, len(batch.done), ITEMS):
+            part = batch.done[start : start + ITEMS]
+            tokens = [arg for delivery in part for arg in (delivery.id, delivery.count)]
+            calls.append(self._broker.done_call(queue.keys, tokens))
+            sent.append([(delivery, Finish("done"), delivery.count) for delivery in part])
+        for settle in _parts(batch.settle):
+            extra, args = settle_items(queue.keys, settle, self._broker.consumer, self._clock.now())
+            calls.append(self._broker.settle_call(queue.keys, extra, args))
+            sent.append([(delivery, verdict, delivery.count) for delivery, verdict in settle])
+        for start in range(0, len(batch.release), ITEMS):
+            release = batch.release[start : start + ITEMS]
+            calls.append(self._broker.release_call(queue.keys, release_items(release)))
+            sent.append([(delivery, verdict, delivery.count) for delivery, verdict in release])
+
+    def _answered(self, items: Sent, reply: Any) -> bool:
+        """Read one call's reply; False when an item must be tried again."""
+        if isinstance(reply, Exception):
+            if "NOGROUP" in str(reply):  # the stream is gone, and with it what could be settled
+                statuses: list[Any] = [0] * len(items)
+            else:
+                statuses = [str(reply).encode()] * len(items)
+        elif isinstance(reply, list):
+            statuses = reply
+        else:  # RELEASE counts; what it left was not ours
+            statuses = [1] * len(items)
+        applied = True
+        for (delivery, verdict, count), status in zip(items, statuses, strict=True):
+            if status == 1:
+                self._forget(delivery)
+                self._settled(delivery, verdict, True)
+                if isinstance(verdict, Again) and verdict.delay < 1:
+                    self.nudge_at(verdict.delay)
+            elif status == 0:
+                applied &= self._not_ours(delivery, verdict, count)
+            else:
+                applied &= self._refused(delivery, verdict, status.decode(errors="replace"))
+        return applied
+
+    def _not_ours(self, delivery: Delivery, verdict: Verdict, count: int) -> bool:
+        if delivery.count != count and delivery.queue.held.get(delivery.id) is delivery:
+            self._again(delivery, verdict)  # it came back to us while the verdict was under way: the new token settles it
+            return False
+        self._forget(delivery)
+        self._settled(delivery, verdict, delivery.uncertain)  # uncertain: a write that was lost on the way back had applied
+        return True
+
+    def _refused(self, delivery: Delivery, verdict: Verdict, error: str) -> bool:
+        """Redis refused one item. What can pass is tried again; what cannot is written in a form that can (delivery.md A3)."""
+        if passing(error):
+            self._again(delivery, verdict)
+            return False
+        logger.error("redis refused the verdict on %s in %s: %s", delivery.message_id, delivery.queue.name, error)
+        if isinstance(verdict, Finish) and verdict.result is not None:
+            self._again(delivery, without_result(verdict))
+        elif not isinstance(verdict, Bury):
+            self._again(delivery, Bury("result", Failure("Unwritable", error)))
+        else:
+            self._forget(delivery)  # its lease runs out, and it comes back to whoever can write
+            self._settled(delivery, verdict, False)
+            return True
+        return False
+
+    def _again(self, delivery: Delivery, verdict: Verdict) -> None:
+        self._pending.append((delivery, verdict))
+        self._clean.clear()
+
+    def _forget(self, delivery: Delivery) -> None:
+        if delivery.queue.held.get(delivery.id) is delivery:
+            del delivery.queue.held[delivery.id]
+        delivery.state = State.SETTLING
+
+
+def _parts(items: list[tuple[Delivery, Verdict]]) -> list[list[tuple[Delivery, Verdict]]]:
+    """Batches that stay below the limits of count and bytes."""
+    parts: list[list[tuple[Delivery, Verdict]]] = []
+    size = BYTES
+    for item in items:
+        weight = sum(map(len, item[0].fields)) + 1000
+        if isinstance(item[1], Finish) and item[1].result is not None:
+            weight = len(item[1].result)
+        if not parts or len(parts[-1]) >= ITEMS or size + weight > BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(item)
+        size += weight
+    return parts

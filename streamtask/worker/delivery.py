@@ -1,0 +1,86 @@
+"""A delivery: a message in this worker's hands, and the queue it came from."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from streamtask.broker.broker import Entry
+from streamtask.broker.keys import QueueKeys
+from streamtask.context import Context
+from streamtask.message import Message
+from streamtask.policy import Outcome
+from streamtask.task import Task
+
+Kind = Literal["coroutine", "thread"]
+
+
+class State(Enum):
+    """Where a delivery is inside this process; nothing of it is written to Redis."""
+
+    BUFFERED = "buffered"
+    RUNNING = "running"
+    SETTLING = "settling"
+
+
+@dataclass(slots=True)
+class QueueState:
+    """One queue as this worker sees it: what it holds of it, by entry id, and the kinds of slots that its tasks use."""
+
+    name: str
+    keys: QueueKeys
+    kinds: tuple[Kind, ...]
+    held: dict[bytes, Delivery] = field(default_factory=dict)
+
+
+class Delivery:
+    """One entry that was delivered to this process. (consumer, `count`) is its fencing token.
+
+    `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh (delivery.md A4). `stopped_as`
+    says what a cancelled attempt counts as.
+    """
+
+    __slots__ = (
+        "confirmed_at", "context", "count", "ended_at", "fields", "id", "message", "queue", "received_at", "runner", "started_at", "started_ms",
+        "state", "stopped_as", "task", "uncertain",
+    )  # fmt: skip
+
+    def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
+        self.queue, self.id, self.fields, self.count = queue, entry.id, entry.fields, entry.count
+        self.received_at, self.confirmed_at = now, confirmed_at
+        self.state = State.BUFFERED
+        self.task: Task[..., Any] | None = None
+        self.message: Message | None = None
+        self.context: Context | None = None
+        self.runner: asyncio.Task[None] | None = None
+        self.stopped_as: Outcome | None = None
+        self.started_at, self.started_ms, self.ended_at = 0.0, 0, 0.0
+        self.uncertain = False
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of slot that it needs."""
+        return "coroutine" if self.task is not None and self.task.is_async else "thread"
+
+    @property
+    def entered_ms(self) -> int:
+        """When this entry was added, in ms of Redis time."""
+        return int(self.id.partition(b"-")[0])
+
+    @property
+    def sent_ms(self) -> int:
+        """When the message was first accepted, in ms of Redis time."""
+        sent: int | None = self.message.meta.get("sent_at") if self.message is not None and self.message.meta else None
+        return self.entered_ms if sent is None else sent
+
+    @property
+    def message_id(self) -> str:
+        """The message id as far as it is known: before decoding, what the entry says."""
+        if self.message is not None:
+            return self.message.id
+        for name, value in zip(self.fields[::2], self.fields[1::2], strict=False):
+            if name == b"id" and 0 < len(value) <= 256:
+                return value.decode(errors="replace")
+        return self.id.decode()

@@ -1,0 +1,291 @@
+"""Runs deliveries: admit, start when a slot is free, decide when it ended, report the verdict to the completer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from streamtask.context import CURRENT, Context
+from streamtask.message import MAX_NAME, Message, Unreadable, decode
+from streamtask.options import TaskOptions
+from streamtask.policy import (
+    Facts, Failure, Finish, Late, Lost, Misfit, Outcome, Poison, Raised, Returned, Stopped, TimedOut, Verdict, decide,
+)  # fmt: skip
+from streamtask.task import Task
+from streamtask.worker.clock import RedisClock
+from streamtask.worker.deadlines import Deadlines
+from streamtask.worker.delivery import Delivery, Kind, QueueState, State
+from streamtask.worker.outcome import arguments_failure, returned
+from streamtask.worker.prefetch import Prefetch
+from streamtask.worker.slots import Threads
+from streamtask.worker.suspects import Suspects
+
+#: What holds for a message whose task this worker does not know.
+UNKNOWN = TaskOptions()
+
+
+class Executor:
+    """The slots of one worker. All methods run on the event loop; `settle(delivery, verdict, outcome)` takes the verdicts."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task[..., Any]],
+        queues: Sequence[QueueState],
+        *,
+        consumer: str,
+        clock: RedisClock,
+        slots: dict[Kind, int],
+        lease: float,
+        prefetch: Prefetch,
+        unknown_grace: float,
+        settle: Callable[[Delivery, Verdict, Outcome], None],
+        refresh: Callable[[Delivery], None],
+        suspects: Suspects,
+    ) -> None:
+        self._tasks = {name.encode(): task for name, task in tasks.items()}
+        self._queues = queues
+        self._consumer, self._clock, self._lease, self._unknown_grace = consumer, clock, lease, unknown_grace
+        self._slots, self._settle, self._refresh, self._suspects = slots, settle, refresh, suspects
+        self._prefetch = prefetch
+        self._buffers: dict[Kind, deque[Delivery]] = {kind: deque() for kind in slots}
+        self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
+        self._threads = Threads(slots["thread"], self._ended)
+        self._deadlines = Deadlines(self._timed_out)
+        self.draining = False
+        self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
+        suspects.ready = self._start_suspect
+
+    # -- demand ---------------------------------------------------------------------------------------------------------
+
+    def demand(self, kinds: Iterable[Kind]) -> int:
+        """How many more messages a queue may be asked for: no more than each kind of slot that its tasks use has room for."""
+        if self.draining or self._suspects.waiting:
+            return 0
+        return max(0, min(self._room(kind) for kind in kinds))
+
+    def _room(self, kind: Kind) -> int:
+        buffered = len(self._buffers[kind])
+        return self._slots[kind] - self.running[kind] - buffered + self._prefetch.size(kind, self._slots[kind])
+
+    @property
+    def idle(self) -> bool:
+        """Does this worker hold nothing at all?"""
+        return not any(queue.held for queue in self._queues)
+
+    # -- admit and start --------------------------------------------------------------------------------------------------
+
+    def admit(self, delivery: Delivery) -> None:
+        """Take a delivery that was just read."""
+        delivery.task = self._tasks.get(_task_field(delivery.fields))
+        if delivery.task is None:
+            self._misfit(delivery)
+        elif delivery.count >= delivery.task.task_options.max_deliveries:
+            self._suspects.add(delivery)
+        elif self.running[kind := delivery.kind] < self._slots[kind] and not self._suspects.running:
+            self.start(delivery)
+        else:
+            self._buffers[kind].append(delivery)
+
+    def start(self, delivery: Delivery) -> None:
+        """Run it now, if it is still surely ours; else after a renewal has said so."""
+        now = time.monotonic()
+        if now - delivery.confirmed_at >= self._lease / 2:
+            self._refresh(delivery)
+            return
+        task = delivery.task
+        assert task is not None, "only a known task is started"
+        try:
+            message = delivery.message = decode(delivery.id.decode(), delivery.fields)
+            if message.meta and self._is_late(delivery, message):
+                self._conclude(delivery, Late())
+                return
+            args, kwargs = task.signature.load(message.args)
+        except Unreadable as error:
+            self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
+            return
+        except ValidationError as error:
+            self._conclude(delivery, Misfit("arguments", arguments_failure(error)))
+            return
+        except Exception as error:  # a validator of the user's own broke
+            self._conclude(delivery, Misfit("arguments", Failure.of(error)))
+            return
+        self._run(delivery, task, message, now, args, kwargs)
+
+    def _run(
+        self, delivery: Delivery, task: Task[..., Any], message: Message, now: float, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        options = task.task_options
+        delivery.state, delivery.started_at, delivery.started_ms = State.RUNNING, now, self._clock.now()
+        delivery.context = Context(
+            message,
+            queue=delivery.queue.name,
+            stream_id=delivery.id.decode(),
+            deliveries=delivery.count,
+            worker=self._consumer,
+            sent_ms=delivery.sent_ms,
+            started_ms=delivery.started_ms,
+            timeout=options.timeout,
+            is_last_attempt=options.max_retries is not None and message.attempt >= options.max_retries,
+        )
+        kind = delivery.kind
+        self.running[kind] += 1
+        if options.timeout is not None:
+            self._deadlines.add(delivery, options.timeout)
+        if kind == "coroutine":
+            delivery.runner = asyncio.get_running_loop().create_task(self._coroutine(delivery, task, args, kwargs))
+        else:
+            self._threads.submit((delivery, args, kwargs))
+
+    async def _coroutine(self, delivery: Delivery, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
+        CURRENT.set(delivery.context)
+        outcome: Outcome
+        try:
+            outcome = returned(task, await task.fn(*args, **kwargs))
+        except asyncio.CancelledError as error:
+            outcome = delivery.stopped_as or Raised(error)
+        except BaseException as error:  # SystemExit in a task is the task's failure, never the worker's end
+            outcome = Raised(error)
+        self._ended(delivery, outcome)
+
+    # -- the end ------------------------------------------------------------------------------------------------------------
+
+    def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
+        """An attempt ended by itself or was stopped; its slot is free."""
+        kind = delivery.kind
+        delivery.ended_at = time.monotonic()
+        self.running[kind] -= 1
+        self._prefetch.completed(kind)
+        if isinstance(delivery.stopped_as, Lost) or (delivery.stopped_as is not None and not isinstance(outcome, Returned)):
+            outcome = delivery.stopped_as
+        self._conclude(delivery, outcome)
+        self._suspects.ended(delivery)
+        self.fill()
+
+    def fill(self) -> None:
+        """Start what is buffered, as far as slots are free, and let the fetcher look."""
+        if not self._suspects.running and not self.draining:
+            for kind, buffer in self._buffers.items():
+                while buffer and self.running[kind] < self._slots[kind]:
+                    self.start(buffer.popleft())
+        self.roomy.set()
+
+    def _conclude(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.state = State.SETTLING
+        verdict: Verdict
+        if type(outcome) is Returned:  # what decide() says too; the healthy path pays for no facts
+            verdict = Finish("done", outcome.result)
+        else:
+            verdict = decide(self._facts(delivery), outcome)
+        self._settle(delivery, verdict, outcome)
+
+    def _facts(self, delivery: Delivery) -> Facts:
+        options = delivery.task.task_options if delivery.task is not None else UNKNOWN
+        return Facts(
+            delivery.message,
+            options,
+            delivery.sent_ms,
+            self._clock.now(),
+            random.random(),
+            self._consumer,
+            self._unknown_grace if options.unknown_grace is None else options.unknown_grace,
+        )
+
+    def _misfit(self, delivery: Delivery) -> None:
+        try:
+            message = delivery.message = decode(delivery.id.decode(), delivery.fields)
+        except Unreadable as error:
+            self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
+            return
+        if message.meta and self._is_late(delivery, message):
+            self._conclude(delivery, Late())
+            return
+        text = f"no worker knows the task {message.task!r}"
+        self._conclude(delivery, Misfit("unknown_task", Failure("UnknownTask", text)))
+
+    def _is_late(self, delivery: Delivery, message: Message) -> bool:
+        ttl = message.meta.get("ttl")
+        return ttl is not None and delivery.sent_ms + ttl * 1000 < self._clock.now()
+
+    # -- suspects, stops, losses --------------------------------------------------------------------------------------------
+
+    def _start_suspect(self, delivery: Delivery, marks: int) -> None:
+        """Its turn in the lane has come and the start is marked; an earlier mark convicts it."""
+        if marks > 0:
+            self._conclude(delivery, Poison(delivery.count))
+            self._suspects.ended(delivery)
+            self.fill()
+            return
+        self.start(delivery)
+        if delivery.state is State.SETTLING:  # unreadable, late or misfit: it never ran
+            self._suspects.ended(delivery)
+            self.fill()
+
+    def _timed_out(self, delivery: Delivery) -> None:
+        timeout = delivery.task.task_options.timeout if delivery.task is not None else None
+        self.stop(delivery, TimedOut(timeout or 0.0))
+
+    def stop(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Ask a running attempt to end and count it as `outcome`. A thread cannot be killed: it sees `current().cancelled`."""
+        if delivery.state is not State.RUNNING:
+            return
+        delivery.stopped_as = outcome
+        if delivery.context is not None:
+            delivery.context.stop()
+        if delivery.runner is not None:
+            delivery.runner.cancel()
+
+    def lost(self, delivery: Delivery) -> None:
+        """Another worker has it: stop what runs, forget what waits."""
+        if delivery.state is State.RUNNING:
+            self.stop(delivery, Lost())
+            return
+        self._remove(delivery)
+        if delivery.state is State.BUFFERED:
+            self._conclude(delivery, Lost())
+
+    def overdue(self, age: float) -> None:
+        """Give back what has been buffered for more than `age` seconds: another worker may have a free slot (delivery.md B9)."""
+        limit = time.monotonic() - age
+        for kind, buffer in self._buffers.items():
+            if buffer and buffer[0].received_at < limit:
+                self._prefetch.held_up(kind)
+                while buffer and buffer[0].received_at < limit:
+                    self._conclude(buffer.popleft(), Stopped(started=False))
+
+    def give_back_buffered(self) -> None:
+        """At a stop: everything that has not started goes back."""
+        self.draining = True
+        self._suspects.drain()
+        for buffer in self._buffers.values():
+            buffer.clear()
+        for queue in self._queues:
+            for delivery in queue.held.values():
+                if delivery.state is State.BUFFERED:
+                    self._conclude(delivery, Stopped(started=False))
+
+    def close(self) -> None:
+        """Forget timers and let idle threads end."""
+        self._deadlines.close()
+        self._threads.close()
+
+    def _remove(self, delivery: Delivery) -> None:
+        for buffer in self._buffers.values():
+            if delivery in buffer:
+                buffer.remove(delivery)
+        self._suspects.remove(delivery)
+
+
+def _task_field(fields: list[bytes]) -> bytes:
+    """The value of the field `task`; ours is the first one."""
+    if len(fields) >= 2 and fields[0] == b"task":
+        return fields[1][: MAX_NAME * 4]
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        if name == b"task":
+            return value[: MAX_NAME * 4]
+    return b""

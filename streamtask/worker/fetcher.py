@@ -1,0 +1,189 @@
+"""Reads messages: as many as there is room for, and what dead workers left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from streamtask.broker.broker import Broker, Entry
+from streamtask.broker.keys import QueueKeys
+from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, passing
+from streamtask.worker.delivery import Delivery, QueueState
+from streamtask.worker.executor import Executor
+from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
+
+#: Most messages that one read asks for (50 to 200 is where the speed is).
+COUNT = 200
+#: Longest wait in seconds between two tries to reach Redis (delivery.md A6).
+BACKOFF = 5.0
+
+Wants = list[tuple[QueueKeys, int]]
+
+
+class Fetcher:
+    """The one reader of a worker's queues."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        queues: Sequence[QueueState],
+        executor: Executor,
+        *,
+        lease: float,
+        report: Reporter,
+        renew_all: Callable[[], Awaitable[bool]],
+        gap: Callable[[], float],
+        burst: bool,
+    ) -> None:
+        self._broker, self._queues, self._executor, self._lease = broker, queues, executor, lease
+        self._by_stream = {queue.keys.stream: queue for queue in queues}
+        self._report, self._renew_all, self._gap, self._burst = report, renew_all, gap, burst
+        self._stopping = False
+        self._busy = False
+        self._turns = 0
+        self._last_good = time.monotonic()
+        self._holiday_until = 0.0
+        self._claim_at = self._take_at = 0.0
+        self.polled_at = 0.0
+
+    def holiday(self) -> None:
+        """Claim nothing for a while: after an outage everybody's leases look run out, and their owners need time to renew them."""
+        rest = self._lease / 3 + min(5.0, self._lease / 3)
+        self._holiday_until = time.monotonic() + rest
+
+    async def run(self) -> None:
+        """Read until stopped, through whatever happens to Redis."""
+        failures = 0
+        while not self._stopping:
+            try:
+                if await self._turn():
+                    return
+                failures = await self._recovered(failures)
+            except CONNECTION_ERRORS as error:
+                failures = await self._failed(failures, error)
+            except ResponseError as error:
+                failures = await self._refused(failures, error)
+
+    async def stop(self) -> None:
+        """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
+        self._stopping = True
+        self._executor.roomy.set()
+        try:
+            await self._broker.unblock()
+        except (*CONNECTION_ERRORS, ResponseError):
+            pass  # without the right to unblock the read ends by itself, in BLOCK seconds at most
+
+    async def _turn(self) -> bool:
+        """One read; True when a burst worker has nothing left to do."""
+        self._executor.roomy.clear()
+        wants = self._wants()
+        if not wants:
+            await self._executor.roomy.wait()
+            return False
+        if not self._broker.native:
+            await self._take(wants)
+            wants = self._wants()
+            if not wants:
+                return False
+        wait = (not self._busy or len(wants) == 1) and not self._burst
+        sent_at = time.monotonic()
+        found = await self._broker.fetch(_one_count(wants) if wait else wants, self._claim_lease(sent_at), wait)
+        self.polled_at = time.monotonic()
+        self._busy = bool(found)
+        self._admit(found, sent_at)
+        if self._burst and not found:
+            if self._executor.idle:
+                return True
+            await self._executor.roomy.wait()
+        return False
+
+    def _wants(self) -> Wants:
+        """Each queue's share of the room. COUNT is per stream, so the streams of one read share it (delivery.md A8)."""
+        self._turns += 1
+        asked = [(queue, self._executor.demand(queue.kinds)) for queue in self._queues]
+        able = [(queue, room) for queue, room in asked if room > 0]
+        if not able:
+            return []
+        first = self._turns % len(able)
+        able = able[first:] + able[:first]  # with less room than queues each gets its turn
+        most = min(room for _, room in able)
+        if most < len(able):
+            able = able[:most]
+        return [(queue.keys, min(COUNT, max(1, room // len(able)))) for queue, room in able]
+
+    def _claim_lease(self, now: float) -> float | None:
+        return None if now < self._holiday_until else self._lease
+
+    async def _take(self, wants: Wants) -> None:
+        """Without native CLAIM: what was given back each second, what is idle every quarter of a lease (jittered)."""
+        now = time.monotonic()
+        lease = None
+        if now >= self._claim_at and now >= self._holiday_until:
+            lease = self._lease
+            self._claim_at = now + self._lease / 4 * (0.75 + random.random() / 4)
+        if lease is None and now < self._take_at:
+            return
+        self._take_at = now + 0.75
+        self._admit(await self._broker.take(wants, lease), now)
+
+    def _admit(self, found: list[tuple[str, list[Entry]]], sent_at: float) -> None:
+        if not found:
+            return
+        now = time.monotonic()
+        margin = min(2.0, self._lease / 8)
+        # When the loop stood still while the read was under way the reply may be old: then only the sending time is sure (A4).
+        confirmed_at = sent_at if self._gap() > margin else now - margin
+        for stream, entries in found:
+            queue = self._by_stream[stream]
+            for entry in entries:
+                held = queue.held.get(entry.id)
+                if held is not None:  # our own, idle for a lease: adopt the new token, start nothing twice (A5)
+                    held.count, held.confirmed_at = entry.count, confirmed_at
+                    continue
+                delivery = queue.held[entry.id] = Delivery(queue, entry, now, confirmed_at)
+                self._executor.admit(delivery)
+
+    # -- when Redis is away -------------------------------------------------------------------------------------------------
+
+    async def _recovered(self, failures: int) -> int:
+        if failures:
+            away = time.monotonic() - self._last_good
+            self._report.event("redis.back", INFO, f"redis is back after {away:.1f} s", away_s=round(away, 3))
+        self._last_good = time.monotonic()
+        return 0
+
+    async def _failed(self, failures: int, error: BaseException) -> int:
+        if failures == 0:
+            self._report.event("redis.lost", WARNING, f"redis does not answer, trying again: {error}")
+        await self._rest(failures)
+        if time.monotonic() - self._last_good > self._lease / 3:
+            self.holiday()
+            if not await self._renew_all():  # still away: stay in the holiday, which starts anew with the next failure
+                return failures + 1
+        return failures + 1
+
+    async def _refused(self, failures: int, error: ResponseError) -> int:
+        if "NOGROUP" in str(error):  # FLUSHALL, DEL, or a failover: the group starts at 0, what was done is deleted anyway
+            await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
+            return failures
+        if str(error).startswith("UNBLOCKED") or "UNBLOCKED" in str(error):
+            return failures
+        level = WARNING if passing(error) else ERROR
+        if failures == 0:
+            self._report.event("redis.lost", level, f"redis refuses to read, trying again: {error}")
+        await self._rest(failures)
+        return failures + 1
+
+    async def _rest(self, failures: int) -> None:
+        pause = min(BACKOFF, 0.05 * 2 ** min(failures, 8)) * (0.5 + random.random() / 2)
+        deadline = time.monotonic() + pause
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.2))
+
+
+def _one_count(wants: Wants) -> Wants:
+    """A read that waits has one COUNT for all streams: the smallest, so that no kind of slot is overbooked."""
+    count = min(count for _, count in wants)
+    return [(keys, count) for keys, _ in wants]

@@ -1,0 +1,26 @@
+"""From a delivery's bytes to a call, and from a return value to an outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from streamtask.policy import Failure, Misfit, Returned
+from streamtask.task import Task
+
+
+def returned(task: Task[..., Any], value: Any) -> Returned | Misfit:
+    """The outcome of a function that returned; a value that its annotation does not allow is a failure (`result`)."""
+    if not task.task_options.result:
+        return Returned()
+    try:
+        return Returned(task.signature.dump_result(value))
+    except Exception as error:  # a serializer of the user's own may raise anything
+        return Misfit("result", Failure("ResultError", str(error)[:1000]))
+
+
+def arguments_failure(error: ValidationError) -> Failure:
+    """What is wrong with a message's arguments, without the values (they are the user's)."""
+    lines = [f"{'.'.join(map(str, line['loc'])) or 'arguments'}: {line['msg']}" for line in error.errors(include_url=False)]
+    return Failure("ValidationError", "; ".join(lines)[:1000])

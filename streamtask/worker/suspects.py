@@ -1,0 +1,96 @@
+"""The suspect lane: a message that was delivered `max_deliveries` times may kill its worker (delivery.md A1).
+
+It starts alone: one suspect at a time in a process, and nothing else starts while it runs, so that another task's crash never
+convicts it. Its start is marked in Redis first; a mark that is found there already is proof, and buries it. Messages that were only
+buffered beside a killer have no mark, so they are never buried for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from streamtask.broker.link import CONNECTION_ERRORS, ResponseError
+from streamtask.worker.delivery import Delivery
+
+#: Seconds until a mark that could not be written is tried again.
+AGAIN = 0.5
+
+
+class Suspects:
+    """The lane of one process. `ready(delivery, marks)` starts or convicts; `lost(delivery)` lets go of it."""
+
+    def __init__(
+        self, mark: Callable[[list[Delivery]], Awaitable[list[int]]], lost: Callable[[Delivery], None]
+    ) -> None:
+        self._mark, self._lost = mark, lost
+        self.ready: Callable[[Delivery, int], None] = lambda delivery, marks: None
+        self._lane: deque[Delivery] = deque()
+        self._first_starts: deque[Delivery] = deque()
+        self.running: Delivery | None = None
+        self._marker: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Is a suspect waiting or running? Then nothing else is fetched."""
+        return self.running is not None or bool(self._lane) or bool(self._first_starts)
+
+    def add(self, delivery: Delivery) -> None:
+        """Take a suspect. A first delivery is one only where max_deliveries is 1: it is marked, and needs no lane."""
+        (self._first_starts if delivery.count < 2 else self._lane).append(delivery)
+        self._next()
+
+    def ended(self, delivery: Delivery) -> None:
+        """A delivery ended; if it was the lane's, the next one may start."""
+        if delivery is self.running:
+            self.running = None
+            self._next()
+
+    def remove(self, delivery: Delivery) -> None:
+        """It is not ours any more and has not started."""
+        for lane in (self._lane, self._first_starts):
+            if delivery in lane:
+                lane.remove(delivery)
+
+    def drain(self) -> list[Delivery]:
+        """All that wait, and forget them."""
+        waiting = [*self._lane, *self._first_starts]
+        self._lane.clear()
+        self._first_starts.clear()
+        return waiting
+
+    def _next(self) -> None:
+        if self._marker is None and (self._first_starts or (self._lane and self.running is None)):
+            self._marker = asyncio.get_running_loop().create_task(self._serve())
+            self._marker.add_done_callback(self._served)
+
+    def _served(self, marker: asyncio.Task[None]) -> None:
+        self._marker = None
+        if not marker.cancelled() and marker.exception() is None:
+            self._next()
+
+    async def _serve(self) -> None:
+        if self._first_starts:
+            batch = [self._first_starts.popleft() for _ in range(min(len(self._first_starts), 200))]
+        else:
+            batch = [self._lane.popleft()]
+            self.running = batch[0]
+        try:
+            marks = await self._mark(batch)
+        except (*CONNECTION_ERRORS, ResponseError):
+            # Not surely marked, so not started; MARK knows the same delivery again, so a lost reply convicts nobody.
+            await asyncio.sleep(AGAIN)
+            self._return(batch)
+            return
+        for delivery, mark in zip(batch, marks, strict=True):
+            if mark < 0:
+                self.ended(delivery)
+                self._lost(delivery)
+            else:
+                self.ready(delivery, mark)
+
+    def _return(self, batch: list[Delivery]) -> None:
+        for delivery in reversed(batch):
+            (self._first_starts if delivery is not self.running else self._lane).appendleft(delivery)
+        self.running = None

@@ -1,0 +1,138 @@
+"""Verdicts as script arguments: what SETTLE, DONE and RELEASE are given for a delivery. Pure; the completer sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from streamtask.broker.keys import GROUP, QueueKeys
+from streamtask.broker.link import Arg
+from streamtask.broker.lookup import VALUE_MARK
+from streamtask.options import TaskOptions
+from streamtask.policy import Again, Bury, Failure, Finish, Release, Verdict
+from streamtask.worker.delivery import Delivery
+
+#: Seconds for which the record of a failure is kept; a done result has the task's own `result_ttl`.
+FAILURE_TTL = 24 * 3600.0
+#: Milliseconds for which a retry holds its unique key from now on: the longest that a lock may live (delivery.md B3).
+UNIQUE_TTL = 7 * 86_400_000
+#: Number of the first key that items may name, see settle.lua.
+FIRST_EXTRA = 7
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one flush sends for one queue."""
+
+    done: list[Delivery] = field(default_factory=list)
+    settle: list[tuple[Delivery, Verdict]] = field(default_factory=list)
+    release: list[tuple[Delivery, Release]] = field(default_factory=list)
+
+
+def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
+    """May the cheap DONE end it? Only what leaves nothing behind: no result, no unique key, never moved, no mark."""
+    if type(verdict) is not Finish or verdict.state != "done" or verdict.result is not None:
+        return False
+    return delivery.message is not None and not delivery.message.meta and not _may_be_marked(delivery)
+
+
+def settle_items(keys: QueueKeys, items: list[tuple[Delivery, Verdict]], worker: str, now: int) -> tuple[list[str], list[Arg]]:
+    """The extra keys and the arguments of one SETTLE; `now` is ms of Redis time."""
+    extra: list[str] = []
+    args: list[Arg] = []
+
+    def key(name: str) -> int:
+        extra.append(name)
+        return FIRST_EXTRA + len(extra) - 1
+
+    for delivery, verdict in items:
+        message = delivery.message
+        unique = message.meta.get("unique") if message is not None and message.meta else None
+        lock = key(keys.unique(message.task, unique)) if message is not None and unique else 0
+        marked = "1" if _may_be_marked(delivery) else "0"
+        token = (delivery.id, delivery.count, delivery.message_id, marked, lock, UNIQUE_TTL)
+        if isinstance(verdict, Again):
+            fields = verdict.message.fields()
+            args += ("R", *token, 0, "", 0, int(verdict.delay * 1000), len(fields), *fields)
+            continue
+        record, ttl = _record(delivery, verdict, worker, now)
+        result = key(keys.result(delivery.message_id)) if ttl else 0
+        if isinstance(verdict, Bury):
+            fields = dead_fields(delivery, verdict, now)
+            args += ("X", *token, result, record, ttl, 0, len(fields), *fields)
+        else:
+            args += ("D", *token, result, record, ttl, 0, 0)
+    return extra, args
+
+
+def release_items(items: list[tuple[Delivery, Release]]) -> list[Arg]:
+    """The arguments of one RELEASE."""
+    args: list[Arg] = []
+    for delivery, verdict in items:
+        started, marked = "1" if verdict.started else "0", "1" if _may_be_marked(delivery) else "0"
+        args += (delivery.id, delivery.count, started, delivery.message_id, marked)
+    return args
+
+
+def dead_fields(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str]:
+    """A dead letter: the entry's own fields, byte for byte, and what became of it."""
+    failure = verdict.failure
+    fields: list[bytes | str] = list(delivery.fields)
+    attempt = delivery.message.attempt + (1 if delivery.started_ms else 0) if delivery.message is not None else 0
+    dead = {
+        "group": GROUP,
+        "stream_id": delivery.id.decode(),
+        "id": delivery.message_id,
+        "reason": verdict.reason,
+        "error": f"{failure.type}: {failure.message}",
+        "traceback": failure.traceback,
+        "deliveries": str(delivery.count),
+        "attempt": str(attempt),
+        "at": str(now),
+    }
+    for name, value in dead.items():
+        fields += (f"dead_{name}", value.encode(errors="replace"))
+    return fields
+
+
+def without_result(verdict: Finish) -> Finish:
+    """The same end with a result that can surely be stored (delivery.md A3)."""
+    return Finish(verdict.state, None, "the result could not be stored")
+
+
+def _may_be_marked(delivery: Delivery) -> bool:
+    return delivery.task is not None and delivery.count >= delivery.task.task_options.max_deliveries
+
+
+def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tuple[bytes, int]:
+    """The result record and its ttl in ms; 0 when the sender cannot wait for one."""
+    options = delivery.task.task_options if delivery.task is not None else TaskOptions()
+    if not options.result:
+        return b"", 0
+    message = delivery.message
+    record: dict[str, Any] = {
+        "state": "dead",
+        "task": message.task if message is not None else None,
+        "attempt": message.attempt + 1 if message is not None else 0,
+        "deliveries": delivery.count,
+        "worker": worker,
+        "sent_at": delivery.sent_ms,
+        "started_at": delivery.started_ms,
+        "finished_at": now,
+    }
+    ttl = int(FAILURE_TTL * 1000)
+    if isinstance(verdict, Bury):
+        failure: Failure = verdict.failure
+        error = {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+        record |= {"reason": verdict.reason, "error": error}
+    elif isinstance(verdict, Finish):
+        record["state"] = verdict.state
+        if verdict.note:
+            record["reason"] = verdict.note
+        if verdict.state == "done":
+            ttl = max(1, int(options.result_ttl * 1000))
+            if verdict.result is not None:  # last, so that a reader can cut the value's JSON out
+                return to_json(record)[:-1] + VALUE_MARK + verdict.result + b"}", ttl
+    return to_json(record, inf_nan_mode="strings"), ttl
