@@ -1,0 +1,1 @@
+"""The demo: the whole service on this machine, with a worker killed on the way and a task that always fails."""
