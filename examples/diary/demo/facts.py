@@ -6,7 +6,9 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -53,9 +55,8 @@ def gather(session: Session) -> Facts:
     )
     ticks = select(Execution.item, func.count(Execution.message_id.distinct()).label("sent")).where(~work)
     messages = [row.sent for row in session.execute(ticks.group_by(Execution.item))]
-    first, last = session.execute(
-        select(func.min(Execution.started_at), func.max(Execution.ended_at)).where(work)
-    ).one()
+    span = select(func.min(Execution.started_at), func.max(Execution.ended_at)).where(work)
+    first, last = cast("tuple[datetime | None, datetime | None]", tuple(session.execute(span).one()))
     return Facts(
         entries=count(Diary),
         daily=count(DailySummary, DailySummary.error_reason.is_(None)),
