@@ -61,7 +61,7 @@ def run(path: Path) -> int:
         raise DemoFailed(f"{path} asks for no summary: no past month, no past day of 1,000 characters")
     plan = Plan(folder, label(targets[len(targets) // 2]), len(targets))
     print(
-        f"{plan.targets} summaries to make, {plan.delay:.2f} s of simulated work each; {plan.fail_item} is made to fail.\n"
+        f"{plan.targets} summaries to make, {plan.delay:.2f} s of simulated work each; {plan.fail_item} always fails.\n"
         f"Starting Redis, 2 beats, and 2 workers with {THREADS} threads each."
     )
     ensure(plan.url)  # as one of its users: the server lives as long as this process
