@@ -246,7 +246,7 @@ def _raised(facts: Facts, error: BaseException) -> Verdict:
         return _failed(facts, Failure.of(error.__cause__ or error), _delay(facts, error))
     policy = facts.options.retry
     failure = Failure.of(error)
-    if not policy.retries(error) and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+    if isinstance(error, Exception) and not policy.retries(error):  # SystemExit and the like are failures as any other
         return Bury("retries", failure)
     wait = policy.retry_after(error) if policy.retry_after else None
     return _failed(facts, failure, wait)

@@ -135,7 +135,7 @@ class Worker:
         options = self.options
         self.completer = Completer(self.broker, self.clock, self._settled)
         prefetch = self._prefetch = Prefetch(options.prefetch)
-        suspects = Suspects(self._mark, self._lost_before_start)
+        suspects = Suspects(self._mark)
         self.executor = Executor(
             self.app.tasks,
             self.queues,
@@ -245,9 +245,6 @@ class Worker:
                 marks[id(delivery)] = mark
         return [marks[id(delivery)] for delivery in deliveries]
 
-    def _lost_before_start(self, delivery: Delivery) -> None:
-        self.executor.lost(delivery)
-
     def _lost(self, delivery: Delivery, count: int, gone: bool) -> None:
         if delivery.queue.held.get(delivery.id) is not delivery or delivery.count != count:
             return
@@ -258,8 +255,8 @@ class Worker:
         self.executor.lost(delivery)
 
     def _fresh(self, delivery: Delivery) -> None:
-        if delivery.state is State.BUFFERED and delivery.queue.held.get(delivery.id) is delivery and not self.executor.draining:
-            self.executor.start(delivery)
+        if delivery.queue.held.get(delivery.id) is delivery:
+            self.executor.resume(delivery)
 
     async def _heartbeat(self) -> None:
         """Sees how long the loop stands still, keeps the rate of completions, and gives back what waits too long."""

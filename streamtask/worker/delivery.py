@@ -43,7 +43,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "confirmed_at", "context", "count", "ended_at", "fields", "id", "message", "queue", "received_at", "runner", "started_at", "started_ms",
+        "confirmed_at", "context", "count", "ended_at", "fields", "id", "marked", "message", "queue", "received_at", "runner", "started_at", "started_ms",
         "state", "stopped_as", "task", "uncertain",
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Delivery:
         self.runner: asyncio.Task[None] | None = None
         self.stopped_as: Outcome | None = None
         self.started_at, self.started_ms, self.ended_at = 0.0, 0, 0.0
-        self.uncertain = False
+        self.uncertain = self.marked = False
 
     @property
     def kind(self) -> Kind:

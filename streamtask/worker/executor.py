@@ -59,7 +59,7 @@ class Executor:
         self._deadlines = Deadlines(self._timed_out)
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
-        suspects.ready = self._start_suspect
+        suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
 
     # -- demand ---------------------------------------------------------------------------------------------------------
 
@@ -85,9 +85,23 @@ class Executor:
         delivery.task = self._tasks.get(_task_field(delivery.fields))
         if delivery.task is None:
             self._misfit(delivery)
-        elif delivery.count >= delivery.task.task_options.max_deliveries:
+        elif delivery.count >= max(2, delivery.task.task_options.max_deliveries):
             self._suspects.add(delivery)
-        elif self.running[kind := delivery.kind] < self._slots[kind] and not self._suspects.running:
+        else:
+            self._place(delivery)
+
+    def resume(self, delivery: Delivery) -> None:
+        """It had waited for a renewal, and is ours: go on."""
+        if delivery.state is State.BUFFERED and not self.draining:
+            if delivery is self._suspects.running:
+                self.start(delivery)
+            else:
+                self._place(delivery)
+
+    def _place(self, delivery: Delivery) -> None:
+        """Into a slot, or into the buffer of its kind."""
+        kind = delivery.kind
+        if self.running[kind] < self._slots[kind] and not self._suspects.running:
             self.start(delivery)
         else:
             self._buffers[kind].append(delivery)
@@ -100,6 +114,10 @@ class Executor:
             return
         task = delivery.task
         assert task is not None, "only a known task is started"
+        if delivery.count >= task.task_options.max_deliveries and not delivery.marked:
+            self.running[delivery.kind] += 1  # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile
+            self._suspects.add(delivery)
+            return
         try:
             message = delivery.message = decode(delivery.id.decode(), delivery.fields)
             if message.meta and self._is_late(delivery, message):
@@ -215,7 +233,12 @@ class Executor:
     # -- suspects, stops, losses --------------------------------------------------------------------------------------------
 
     def _start_suspect(self, delivery: Delivery, marks: int) -> None:
-        """Its turn in the lane has come and the start is marked; an earlier mark convicts it."""
+        """The start is marked (and, in the lane, its turn has come); an earlier mark convicts it."""
+        if delivery is not self._suspects.running:
+            self.running[delivery.kind] -= 1
+        if delivery.state is not State.BUFFERED:  # given back or lost meanwhile
+            return
+        delivery.marked = True
         if marks > 0:
             self._conclude(delivery, Poison(delivery.count))
             self._suspects.ended(delivery)
@@ -225,6 +248,13 @@ class Executor:
         if delivery.state is State.SETTLING:  # unreadable, late or misfit: it never ran
             self._suspects.ended(delivery)
             self.fill()
+
+    def _lost_suspect(self, delivery: Delivery) -> None:
+        """MARK said that it is not ours."""
+        if delivery.state is State.BUFFERED and delivery is not self._suspects.running:
+            self.running[delivery.kind] -= 1
+        self.lost(delivery)
+        self._suspects.ended(delivery)
 
     def _timed_out(self, delivery: Delivery) -> None:
         timeout = delivery.task.task_options.timeout if delivery.task is not None else None

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from streamtask.broker.broker import Broker, Entry
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, passing
+from streamtask.policy import Lost
 from streamtask.worker.delivery import Delivery, QueueState
 from streamtask.worker.executor import Executor
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
@@ -140,7 +141,8 @@ class Fetcher:
             for entry in entries:
                 held = queue.held.get(entry.id)
                 if held is not None:  # our own, idle for a lease: adopt the new token, start nothing twice (A5)
-                    held.count, held.confirmed_at = entry.count, confirmed_at
+                    if not isinstance(held.stopped_as, Lost):  # a thread that was given up may run on; others may have it
+                        held.count, held.confirmed_at = entry.count, confirmed_at
                     continue
                 delivery = queue.held[entry.id] = Delivery(queue, entry, now, confirmed_at)
                 self._executor.admit(delivery)

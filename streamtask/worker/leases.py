@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
@@ -48,8 +49,8 @@ class Leases:
         self._queues, self._lease, self._clock = queues, lease, clock
         self._consumer, self._presence_key, self._presence = consumer, names.worker(namespace, consumer), presence
         self._lost, self._fresh = lost, fresh
-        self._waiting: list[Delivery] = []
-        self._asked: list[Future[bool]] = []
+        self._waiting: deque[Delivery] = deque()  # the loop appends, the thread pops
+        self._asked: deque[Future[bool]] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="streamtask-leases", daemon=True)
@@ -82,18 +83,19 @@ class Leases:
 
     def _run(self) -> None:
         while not self._stopping:
-            asked, self._asked = self._asked, []
-            waiting, self._waiting = self._waiting, []
+            asked = [self._asked.popleft() for _ in range(len(self._asked))]
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             try:
                 self._turn(everything=bool(asked), waiting=waiting)
                 good = True
             except (*CONNECTION_ERRORS, ResponseError) as error:
                 logger.debug("renewal failed: %s", error)
                 good = False
-                self._waiting += waiting
+                self._waiting.extend(waiting)
             except Exception:
                 logger.exception("the lease thread met an unexpected error and goes on")
                 good = False
+                self._waiting.extend(waiting)
             for future in asked:
                 if not future.cancelled():
                     future.set_result(good)

@@ -60,5 +60,5 @@ class Mover:
             return None
         finally:
             self._nudge.clear()
-        delay, self._nudged_for = self._nudged_for, LONGEST
+            delay, self._nudged_for = self._nudged_for, LONGEST
         return delay if delay < rest else None

@@ -19,13 +19,15 @@ AGAIN = 0.5
 
 
 class Suspects:
-    """The lane of one process. `ready(delivery, marks)` starts or convicts; `lost(delivery)` lets go of it."""
+    """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, and `lost(delivery)`.
 
-    def __init__(
-        self, mark: Callable[[list[Delivery]], Awaitable[list[int]]], lost: Callable[[Delivery], None]
-    ) -> None:
-        self._mark, self._lost = mark, lost
+    First deliveries come here too where `max_deliveries` is 1: every start of theirs is marked, but they need no lane.
+    """
+
+    def __init__(self, mark: Callable[[list[Delivery]], Awaitable[list[int]]]) -> None:
+        self._mark = mark
         self.ready: Callable[[Delivery, int], None] = lambda delivery, marks: None
+        self.lost: Callable[[Delivery], None] = lambda delivery: None
         self._lane: deque[Delivery] = deque()
         self._first_starts: deque[Delivery] = deque()
         self.running: Delivery | None = None
@@ -33,11 +35,11 @@ class Suspects:
 
     @property
     def waiting(self) -> bool:
-        """Is a suspect waiting or running? Then nothing else is fetched."""
-        return self.running is not None or bool(self._lane) or bool(self._first_starts)
+        """Is a suspect waiting or running in the lane? Then nothing else is fetched."""
+        return self.running is not None or bool(self._lane)
 
     def add(self, delivery: Delivery) -> None:
-        """Take a suspect. A first delivery is one only where max_deliveries is 1: it is marked, and needs no lane."""
+        """Take a delivery whose start must be marked."""
         (self._first_starts if delivery.count < 2 else self._lane).append(delivery)
         self._next()
 
@@ -53,12 +55,10 @@ class Suspects:
             if delivery in lane:
                 lane.remove(delivery)
 
-    def drain(self) -> list[Delivery]:
-        """All that wait, and forget them."""
-        waiting = [*self._lane, *self._first_starts]
+    def drain(self) -> None:
+        """Forget all that wait."""
         self._lane.clear()
         self._first_starts.clear()
-        return waiting
 
     def _next(self) -> None:
         if self._marker is None and (self._first_starts or (self._lane and self.running is None)):
@@ -67,30 +67,26 @@ class Suspects:
 
     def _served(self, marker: asyncio.Task[None]) -> None:
         self._marker = None
-        if not marker.cancelled() and marker.exception() is None:
+        if not marker.cancelled():
+            marker.result()  # a defect of ours: the loop's exception handler shows it
             self._next()
 
     async def _serve(self) -> None:
+        """Mark the first starts that wait, or the lane's next suspect."""
         if self._first_starts:
             batch = [self._first_starts.popleft() for _ in range(min(len(self._first_starts), 200))]
         else:
-            batch = [self._lane.popleft()]
-            self.running = batch[0]
-        try:
-            marks = await self._mark(batch)
-        except (*CONNECTION_ERRORS, ResponseError):
-            # Not surely marked, so not started; MARK knows the same delivery again, so a lost reply convicts nobody.
-            await asyncio.sleep(AGAIN)
-            self._return(batch)
-            return
+            self.running = self._lane.popleft()
+            batch = [self.running]
+        while True:
+            try:
+                marks = await self._mark(batch)
+                break
+            except (*CONNECTION_ERRORS, ResponseError):
+                # Not surely marked, so not started; MARK knows the same delivery again, so a lost reply convicts nobody.
+                await asyncio.sleep(AGAIN)
         for delivery, mark in zip(batch, marks, strict=True):
             if mark < 0:
-                self.ended(delivery)
-                self._lost(delivery)
+                self.lost(delivery)
             else:
                 self.ready(delivery, mark)
-
-    def _return(self, batch: list[Delivery]) -> None:
-        for delivery in reversed(batch):
-            (self._first_starts if delivery is not self.running else self._lane).appendleft(delivery)
-        self.running = None
