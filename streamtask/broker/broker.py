@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import READ_TIMEOUT, Arg, Command, Link, NoScriptError, ResponseError, call_of
-from streamtask.broker.scripts import ALL, DONE, MARK, MOVE, READ, RELEASE, SETTLE, TICK
+from streamtask.broker.scripts import ALL, DONE, GC, MARK, MOVE, READ, RELEASE, SETTLE, TICK
 from streamtask.broker.server import Server, probe
 
 #: Milliseconds for which a mover holds its queue (delivery.md, notes to D).
@@ -82,6 +82,10 @@ class Broker:
         for reply in await self._control.batch(commands):
             if isinstance(reply, ResponseError) and "BUSYGROUP" not in str(reply):
                 raise reply
+
+    async def leave(self, queues: Sequence[QueueKeys]) -> None:
+        """Forget this consumer in the groups where it holds nothing any more."""
+        await self._scripts(self._control, [call_of(GC, [keys.stream], (GROUP, self.consumer)) for keys in queues])
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""The Lua scripts as objects: text from `lua/*.lua` (each file's header says its keys, arguments and returns), called by hash.
+"""The Lua scripts as objects, called by hash; the header of each `lua/*.lua` says its keys, arguments and returns.
 
-They have no shebang on purpose: `#!lua` scripts are refused at full memory before they start, and ours must be able to settle
-then. Hash first, text only after NOSCRIPT; a server forgets its scripts at restart and at SCRIPT FLUSH.
+They have no shebang on purpose: `#!lua` scripts are refused at full memory before they start, and ours must be able to
+settle then. Hash first, text only after NOSCRIPT; a server forgets its scripts at restart and at SCRIPT FLUSH.
 """
 
 from __future__ import annotations
@@ -38,4 +38,5 @@ ENQ = _load("enq")
 DEFER = _load("defer")
 TICK = _load("tick")
 REPLAY = _load("replay")
-ALL = (DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY)
+GC = _load("gc")
+ALL = (DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC)

@@ -128,7 +128,7 @@ class Worker:
             await asyncio.gather(*tasks, reading, stopping, return_exceptions=True)
             self.executor.close()
             await self.leases.stop()
-            await self.broker.close()
+            await self._leave()
             self.report.event("worker.stopped", INFO, "stopped", worker=self.consumer)
 
     def _wire(self) -> None:
@@ -212,6 +212,13 @@ class Worker:
             await asyncio.wait(waits, timeout=max(0.0, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
+
+    async def _leave(self) -> None:
+        try:
+            await self.broker.leave([queue.keys for queue in self.queues])
+        except (*CONNECTION_ERRORS, ResponseError):
+            pass  # an empty consumer harms nobody
+        await self.broker.close()
 
     def _running(self) -> list[Delivery]:
         return [d for queue in self.queues for d in queue.held.values() if d.state is State.RUNNING]
