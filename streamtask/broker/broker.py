@@ -21,11 +21,11 @@ BLOCK, BLOCK_FALLBACK = 5.0, 1.0
 
 
 class Entry(NamedTuple):
-    """One entry as it was read. `count` is the delivery count with this delivery, half of the fencing token."""
+    """One entry as it was read. `deliveries` counts this delivery too, half of the fencing token."""
 
     id: bytes
     fields: list[bytes]
-    count: int
+    deliveries: int
 
 
 @dataclass(frozen=True, slots=True)

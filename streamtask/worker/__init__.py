@@ -112,9 +112,9 @@ class Worker:
         """The worker's life; the order of starts and stops stands here and nowhere else."""
         self._wire()
         self.leases.start()
-        tasks = [asyncio.create_task(loop) for loop in (self.completer.run(), self.mover.run(), self._heartbeat())]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in (self.completer.run(), self.mover.run(), self._heartbeat())]
         reading = asyncio.create_task(self.fetcher.run())
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
         self.report.event("worker.ready", INFO, "ready", worker=self.consumer)
         try:
             await asyncio.wait([reading, stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)

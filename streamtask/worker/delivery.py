@@ -48,7 +48,7 @@ class Delivery:
     )  # fmt: skip
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
-        self.queue, self.id, self.fields, self.count = queue, entry.id, entry.fields, entry.count
+        self.queue, self.id, self.fields, self.count = queue, entry.id, entry.fields, entry.deliveries
         self.received_at, self.confirmed_at = now, confirmed_at
         self.state = State.BUFFERED
         self.task: Task[..., Any] | None = None
@@ -63,6 +63,11 @@ class Delivery:
     def kind(self) -> Kind:
         """The kind of slot that it needs."""
         return "coroutine" if self.task is not None and self.task.is_async else "thread"
+
+    @property
+    def settling(self) -> bool:
+        """Has it got its verdict?"""
+        return self.state is State.SETTLING
 
     @property
     def entered_ms(self) -> int:

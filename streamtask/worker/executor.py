@@ -245,7 +245,7 @@ class Executor:
             self.fill()
             return
         self.start(delivery)
-        if delivery.state is State.SETTLING:  # unreadable, late or misfit: it never ran
+        if delivery.settling:  # unreadable, late or misfit: it never ran
             self._suspects.ended(delivery)
             self.fill()
 

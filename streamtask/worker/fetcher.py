@@ -142,7 +142,7 @@ class Fetcher:
                 held = queue.held.get(entry.id)
                 if held is not None:  # our own, idle for a lease: adopt the new token, start nothing twice (A5)
                     if not isinstance(held.stopped_as, Lost):  # a thread that was given up may run on; others may have it
-                        held.count, held.confirmed_at = entry.count, confirmed_at
+                        held.count, held.confirmed_at = entry.deliveries, confirmed_at
                     continue
                 delivery = queue.held[entry.id] = Delivery(queue, entry, now, confirmed_at)
                 self._executor.admit(delivery)
