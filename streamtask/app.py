@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from streamtask.address import safe_url
 from streamtask.context import CURRENT
 from streamtask.duration import seconds
 from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
 from streamtask.naming import place, task_name
-from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict, check_name
+from streamtask.options import NAME, CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict, check_name
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
-from streamtask.schedule import Schedule
+from streamtask.schedule import Schedule, ScheduleOptionsDict
 from streamtask.task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ class Queue:
 class StreamTask:
     """An app. Nothing is connected until something is sent.
 
-    `name` is also the namespace, the prefix of all its keys, unless `namespace` says otherwise. `url` is the server's address;
-    without it STREAMTASK_URL, REDIS_URL, REDIS_HOST and REDIS_PORT, or localhost. `include` names modules with more tasks, which
-    workers and beats import. `defaults` hold for all tasks. `results=False` stores none unless a task asks. `on_blocking_send` says
-    what a blocking `delay()` does inside a running event loop: "warn" once a call site, "raise" WouldBlock, or "allow".
+    `name` is also the namespace, the prefix of all its keys, unless `namespace` says otherwise. `url` is the server's
+    address; without it STREAMTASK_URL, REDIS_URL, REDIS_HOST and REDIS_PORT, or localhost. `include` names modules with
+    more tasks, which workers and beats import. `defaults` hold for all tasks. `results=False` stores none unless a task
+    asks. `on_blocking_send` says what a blocking `delay()` does inside a running event loop: "warn" once a call site,
+    "raise" WouldBlock, or "allow".
     """
 
     def __init__(
@@ -76,9 +78,9 @@ class StreamTask:
         results: bool = True,
         on_blocking_send: Literal["warn", "raise", "allow"] = "warn",
     ) -> None:
-        if isinstance(name, str) and "://" in name:
+        if "://" in str(name):
             raise TypeError(
-                f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {_hidden(name)!r})"
+                f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {safe_url(name)!r})"
             )
         self.name = check_name("app", name)
         self.namespace = check_name("namespace", namespace or name)
@@ -98,14 +100,15 @@ class StreamTask:
     @overload
     def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
-    def task(self, **options: Unpack[TaskOptionsDict]) -> _Decorator: ...
+    def task(self, /, **options: Unpack[TaskOptionsDict]) -> _Decorator: ...
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptionsDict]) -> Any:
         """Make a function a task: `@app.task` or `@app.task(queue="mail", max_retries=5)`.
 
-        Coroutine functions run on the worker's event loop, plain functions in its threads. Raises TypeError for functions whose
-        parameters cannot travel by name, ValidationError for unknown or bad options, DuplicateTask for a name that is taken.
+        Coroutine functions run on the worker's event loop, plain functions in its threads. Raises TypeError for
+        functions whose parameters cannot travel by name, ValidationError for unknown or bad options, DuplicateTask for
+        a name that is taken.
         """
-        decorator = _Decorator(self, TaskOptions(**options))
+        decorator = _Decorator(self, TaskOptions.model_validate(options))
         return decorator if fn is None else decorator(fn)
 
     def queue(self, name: str) -> Queue:
@@ -114,56 +117,25 @@ class StreamTask:
         return Queue(name)
 
     @overload
-    def schedule(
-        self, when: When, *, name: str | None = ..., missed: Literal["skip", "once", "all"] = ..., max_catch_up: int = ...,
-        max_age: float | timedelta | None = ..., grace: float | timedelta | None = ..., overlap: Literal["allow", "skip"] = ...,
-        enabled: bool = ...,
-    ) -> Callable[[T], T]: ...  # fmt: skip
+    def schedule(self, when: When, **options: Unpack[ScheduleOptionsDict]) -> Callable[[T], T]: ...
     @overload
     def schedule(
-        self, when: When, *, args: Mapping[str, Any], name: str | None = ..., missed: Literal["skip", "once", "all"] = ...,
-        max_catch_up: int = ..., max_age: float | timedelta | None = ..., grace: float | timedelta | None = ...,
-        overlap: Literal["allow", "skip"] = ..., enabled: bool = ...,
-    ) -> Callable[[TaskT], TaskT]: ...  # fmt: skip
+        self, when: When, *, args: Mapping[str, Any], **options: Unpack[ScheduleOptionsDict]
+    ) -> Callable[[TaskT], TaskT]: ...
     def schedule(
-        self,
-        when: When,
-        *,
-        name: str | None = None,
-        args: Mapping[str, Any] | None = None,
-        missed: Literal["skip", "once", "all"] = "once",
-        max_catch_up: int = 100,
-        max_age: float | timedelta | None = None,
-        grace: float | timedelta | None = None,
-        overlap: Literal["allow", "skip"] = "allow",
-        enabled: bool = True,
+        self, when: When, *, args: Mapping[str, Any] | None = None, **options: Unpack[ScheduleOptionsDict]
     ) -> Callable[[Any], Any]:
         """Run a task by the clock: `@app.schedule(Every(minutes=5))` above `@app.task`. Times in seconds.
 
         `missed` says what becomes of ticks that no beat saw: "skip" them, the newest "once", or "all" of them (at most
-        `max_catch_up` at a time, none older than `max_age`). `overlap="skip"` leaves a tick out while the former one's message is
-        unfinished. The tick's time reaches the task as `current().scheduled_for`. Raises DuplicateSchedule, and ConfigError for a
-        Cron that names an hour while neither it nor the app has a time zone.
+        `max_catch_up` at a time, none older than `max_age`). `overlap="skip"` leaves a tick out while the former one's
+        message is unfinished. The tick's time reaches the task as `current().scheduled_for`. Raises DuplicateSchedule,
+        and ConfigError for a Cron that names an hour while neither it nor the app has a time zone.
         """
 
         def register(target: Any) -> Any:
             task = target if isinstance(target, Task) else self.task(target)
-            self._add_schedule(
-                task,
-                Schedule(
-                    name=check_name("schedule", name or task.name),
-                    when=self._zoned(when),
-                    task=task.name,
-                    queue=task.queue,
-                    args=dict(args or {}),
-                    missed=missed,
-                    max_catch_up=max_catch_up,
-                    max_age=_seconds(max_age),
-                    grace=_seconds(grace),
-                    overlap=overlap,
-                    enabled=enabled,
-                ),
-            )
+            self._add_schedule(task, self._planned(task, when, args, options))
             return task
 
         return register
@@ -171,17 +143,20 @@ class StreamTask:
     def send(
         self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]
     ) -> Result[Any]:
-        """Send a call by the task's name, unchecked; the task may live in another code base. Errors as in `Task.delay`."""
+        """Send a call by the task's name; the task may live in another code base. Errors as in `Task.delay`.
+
+        Arguments of a task that this app knows are checked, others are sent as they are.
+        """
         if running_loop() is not None:
             warn_blocking(self.post.on_blocking_send, "send", self.post.warned, depth=2)
-        outgoing = [self._by_name(task, args, CallOptions(**options))]
+        outgoing = [self._by_name(task, args, CallOptions.model_validate(options))]
         return self._result(outgoing[0], self.post.send(outgoing)[0])
 
     async def asend(
         self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]
     ) -> Result[Any]:
         """The asyncio twin of `send`."""
-        outgoing = [self._by_name(task, args, CallOptions(**options))]
+        outgoing = [self._by_name(task, args, CallOptions.model_validate(options))]
         return self._result(outgoing[0], (await self.post.asend(outgoing))[0])
 
     def result(self, id: str, queue: str | None = None) -> Result[Any]:
@@ -220,11 +195,26 @@ class StreamTask:
             raise DuplicateTask(
                 f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name="
             )
-        kind = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
-        task = kind[..., Any](fn, name, options.over(self.defaults), self.post)
+        kind: type[Task[..., Any]] = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
+        task = kind(fn, name, options.over(self.defaults), self.post)
         self.post.queues.add(task.queue)
         self.tasks[name] = task
         return task
+
+    def _planned(
+        self, task: Task[..., Any], when: When, args: Mapping[str, Any] | None, options: ScheduleOptionsDict
+    ) -> Schedule:
+        rest = {key: value for key, value in options.items() if key not in ("name", "max_age", "grace")}
+        return Schedule(
+            name=check_name("schedule", options.get("name") or task.name),
+            when=self._zoned(when),
+            task=task.name,
+            queue=task.queue,
+            args=dict(args or {}),
+            max_age=_seconds(options.get("max_age")),
+            grace=_seconds(options.get("grace")),
+            **cast("Any", rest),
+        )
 
     def _add_schedule(self, task: Task[..., Any], schedule: Schedule) -> None:
         known = self.schedules.get(schedule.name)
@@ -240,7 +230,7 @@ class StreamTask:
         self.schedules[schedule.name] = schedule
 
     def _zoned(self, when: When) -> When:
-        """A Cron without a zone takes the app's; one that names an hour must have one (UTC would be off by a day for many)."""
+        """A Cron without a zone takes the app's; one that names an hour must have one (UTC may be another day)."""
         if getattr(when, "timezone", "none of its business") is not None:
             return when
         zone = self.post.settings.timezone
@@ -282,12 +272,6 @@ def _seconds(value: float | timedelta | None) -> float | None:
 
 
 def _guess(url: str) -> str:
-    return (
-        url.rpartition("/")[2].partition("?")[0] if not url.rpartition("/")[2].isdigit() and "." not in url else "myapp"
-    )
-
-
-def _hidden(url: str) -> str:
-    """The URL for an error text, without what stands before an @ (a password)."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    """A name to show in the error text: what stands after the last slash, unless that is a database's number."""
+    last = url.rpartition("/")[2].partition("?")[0]
+    return last if NAME.fullmatch(last) and not last.isdigit() else "myapp"

@@ -6,24 +6,24 @@ import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Never, overload
+from typing import Any, overload
 
 from pydantic_core import from_json
 
 from streamtask.errors import Cancelled, NotInTask
-from streamtask.message import Message
+from streamtask.message import MAX_MS, Message
 
 
 def from_ms(ms: float) -> datetime:
-    """Milliseconds since the epoch as an aware datetime in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    """Milliseconds since the epoch as an aware datetime in UTC; what a datetime cannot hold becomes its nearest."""
+    return datetime.fromtimestamp(min(max(ms, 0), MAX_MS) / 1000, UTC)
 
 
 class Context:
     """One attempt of one message. Times are aware datetimes in UTC, of the Redis server's clock."""
 
     __slots__ = (
-        "_deadline", "_expires", "_message", "_sent", "_started", "_stopped", "deliveries", "is_last_attempt", "queue", "stream_id",
+        "_deadline", "_message", "_sent", "_started", "_stopped", "deliveries", "is_last_attempt", "queue", "stream_id",
         "worker",
     )  # fmt: skip
 
@@ -145,7 +145,7 @@ CURRENT: ContextVar[Context | None] = ContextVar("streamtask_current", default=N
 def current() -> Context: ...
 @overload
 def current(default: None) -> Context | None: ...
-def current(default: type[Never] | None = Never) -> Context | None:
+def current(default: object = ...) -> Context | None:
     """The running attempt's Context. Outside a task it raises NotInTask; `current(None)` gives None there."""
     context = CURRENT.get()
     if context is None and default is not None:

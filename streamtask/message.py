@@ -1,8 +1,8 @@
 """The message: what a producer writes into a stream and a worker reads out of it (wire version 1).
 
-An entry has flat fields: `task` (registered name), `id` (text, 32 hex when ours), `args` (JSON object, parameter name to
-value) and `meta` (JSON object, absent when empty). `id` and `meta` may be missing; the entry id serves as id then. Any
-language can write such an entry with XADD. Unknown fields are ignored, unknown meta keys are kept.
+An entry has flat fields: `task` (registered name), `id` (text, 32 hex when ours), `args` (JSON object, parameter name
+to value) and `meta` (JSON object, absent when empty). `id` and `meta` may be missing; the entry id serves as id then.
+Any language can write such an entry with XADD. Unknown fields are ignored, unknown meta keys are kept.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 #: Types of the meta keys that streamtask reads (the wire contract's table); a wrong type makes the message unreadable.
-META_TYPES: Mapping[str, type | tuple[type, ...]] = {
+META_TYPES: Mapping[str, type] = {
     "attempt": int,
-    "ttl": (int, float),
+    "ttl": float,
     "sent_at": int,
     "unique": str,
     "first_seen": int,
@@ -27,6 +28,9 @@ META_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "headers": dict,
     "errors": list,
 }
+
+#: The end of the year 9999 in ms: no number in the meta may be larger, so that each is a time that a datetime can hold.
+MAX_MS = 253_402_300_799_999
 
 #: Longest id and task name that a message may carry, in characters; a longer one is unreadable.
 MAX_NAME = 256
@@ -104,11 +108,28 @@ def _meta(raw: bytes) -> dict[str, Any]:
         value = meta.get(key)
         if value is None:
             meta.pop(key, None)
-        elif not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 2**53):
-            raise Unreadable(
-                f"`meta.{key}` is {value!r:.80}, which is no {kind if isinstance(kind, type) else 'number'}"
-            )
+        elif not _is(kind, value):
+            raise Unreadable(f"`meta.{key}` is {value!r:.80}, which is no {_WORDS[kind]}")
+    if "scheduled_for" in meta and not _is_time(meta["scheduled_for"]):
+        raise Unreadable(f"`meta.scheduled_for` is {meta['scheduled_for']!r:.80}, which is no RFC 3339 time")
     return meta
+
+
+_WORDS = {int: "count or time in ms", float: "duration in seconds", str: "text", dict: "object", list: "list"}
+
+
+def _is(kind: type, value: object) -> bool:
+    if kind in (int, float):
+        numbers = (int, float) if kind is float else int
+        return isinstance(value, numbers) and not isinstance(value, bool) and 0 <= value <= MAX_MS
+    return isinstance(value, kind)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def entry_ms(entry_id: str) -> int:

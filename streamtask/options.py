@@ -18,7 +18,7 @@ from streamtask.duration import Seconds, seconds
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def check_name(kind: str, name: str) -> str:
+def check_name(kind: str, name: object) -> str:
     """Return the name, or raise ValueError that says what is allowed."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no {kind} name: use 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -29,9 +29,9 @@ def check_name(kind: str, name: str) -> str:
 class RetryPolicy:
     """When and how long to wait before an attempt is made again.
 
-    The wait before retry n is `base * factor ** (n - 1)` seconds, at most `max_delay`, then jittered: "full" draws evenly
-    between 0 and that (the spread that keeps a failed service from being hit by all at once; AWS Architecture Blog,
-    "Exponential Backoff And Jitter"), "none" takes it as it is, a number j in 0..1 takes off up to that share.
+    The wait before retry n is `base * factor ** (n - 1)` seconds, at most `max_delay`, then jittered: "full" draws
+    evenly between 0 and that (the spread that keeps a failed service from being hit by all at once; AWS Architecture
+    Blog, "Exponential Backoff And Jitter"), "none" takes it as it is, a number j in 0..1 takes off up to that share.
     `delays` lists the waits by hand; its last one repeats. Only exceptions of `on` and not of `never` are retried;
     `retry_after(error)` may name the wait in seconds (None: the policy's own).
     """
@@ -79,8 +79,8 @@ class Unique:
 
     `by` names the parameters that make the key (None: all of them), or is a function of the task's arguments that
     returns text. The key is held until the message is final (`until="done"`: retries keep it, dead letters release it),
-    or for a fixed time (`until=timedelta(...)`), at most `ttl` seconds in any case. A second `delay()` then gives the first
-    message's Result with `duplicate=True` (`on_conflict="return"`) or raises AlreadyQueued ("raise").
+    or for a fixed time (`until=timedelta(...)`), at most `ttl` seconds in any case. A second `delay()` then gives the
+    first message's Result with `duplicate=True` (`on_conflict="return"`) or raises AlreadyQueued ("raise").
     """
 
     by: Sequence[str] | Callable[..., str] | None = None
@@ -121,7 +121,7 @@ def _unique(value: Any) -> Any:
 
 
 class TaskOptions(BaseModel):
-    """Options of a task; an app's `defaults` are overridden by the task's own, those by the call's. Times in seconds."""
+    """Options of a task, in seconds; an app's `defaults` are overridden by the task's own, those by the call's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

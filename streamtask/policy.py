@@ -29,7 +29,7 @@ DeadReason = Literal["retries", "poison", "reject", "decode", "unknown_task", "a
 
 
 class Retry(Exception):
-    """Raise in a task: try again after `delay` seconds (or `at`); None takes the policy's wait. Counts as an attempt."""
+    """Raise in a task: again after `delay` seconds (or `at`); None takes the policy's wait. Counts as an attempt."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Failure:
 def _safe_str(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # a user's __str__ may fail; the worker must not
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may fail; the worker must not
         return f"<{type(broken).__name__} in {type(error).__name__}.__str__>"
 
 
@@ -149,7 +149,7 @@ class Lost:
 Outcome = Returned | Raised | TimedOut | Misfit | Late | Poison | Stopped | Lost
 
 
-# -- verdicts: what is written to Redis ---------------------------------------------------------------------------------
+# -- verdicts: what is written to Redis --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ def _message(facts: Facts) -> Message:
     return facts.message
 
 
-# -- the table of legal states (docs/explanation/life-of-a-message.md is drawn from it) ---------------------------------
+# -- the table of legal states (docs/explanation/life-of-a-message.md is drawn from it) --------------------------------
 
 
 @dataclass(frozen=True, slots=True)

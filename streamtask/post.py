@@ -1,15 +1,18 @@
 """The post office of an app: what tasks, results and schedules use to reach Redis.
 
-The one place with lazy imports: a process that only imports tasks pays for redis-py and the settings when it first sends.
+The one place with lazy imports: a process that only imports tasks pays for redis-py and the settings when it first
+sends.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from streamtask.address import Address, locate
 from streamtask.errors import MessageTooLarge, SendError, UnknownQueue
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from streamtask.broker.link import SyncWatch, Watch
     from streamtask.broker.lookup import MessageInfo, Record
     from streamtask.broker.sender import Outgoing, Receipt, Sender, Steps
-    from streamtask.settings import Address, Settings
+    from streamtask.settings import Settings
 
 T = TypeVar("T")
 
@@ -43,9 +46,7 @@ class Post:
     @cached_property
     def address(self) -> Address:
         """Where Redis is, decided at first use."""
-        from streamtask.settings import address
-
-        return address(self._explicit, self.settings)
+        return locate(self._explicit, self.settings.url, os.environ)
 
     @cached_property
     def sender(self) -> Sender:
@@ -128,8 +129,8 @@ class Post:
             size = len(item.message.args)
             if size > limit:
                 raise MessageTooLarge(
-                    f"{item.message.task}: the arguments take {size:,} bytes, {limit:,} are allowed (max_message_bytes); "
-                    "store the data and send its key"
+                    f"{item.message.task}: the arguments take {size:,} bytes, {limit:,} are allowed (max_message_bytes)"
+                    "; store the data and send its key"
                 )
 
 

@@ -27,8 +27,8 @@ LOOK_EVERY = 1.0
 class Result(Generic[R]):
     """A message that was sent. `await result` is `await result.aget()`.
 
-    `id` is the message id, `task` the task's name, `queue` its queue; `duplicate` is True when the message was there before
-    (a unique key or a `message_id` that is taken), and then this is the earlier message.
+    `id` is the message id, `task` the task's name, `queue` its queue; `duplicate` is True when the message was there
+    before (a unique key or a `message_id` that is taken), and then this is the earlier message.
     """
 
     __slots__ = ("_entry_id", "_keys", "_post", "_signature", "_stored", "duplicate", "id", "queue", "task")
@@ -55,8 +55,8 @@ class Result(Generic[R]):
     def get(self, timeout: float | None = None, *, allow_in_task: bool = False) -> R:
         """Wait for the result and return it; `timeout` in seconds.
 
-        Raises TaskFailed, Cancelled, Expired, TimeoutError, ResultsDisabled, ResultExpired, SendError (Redis is away), and
-        WouldBlock inside a running event loop or, unless `allow_in_task`, inside a task.
+        Raises TaskFailed, Cancelled, Expired, TimeoutError, ResultsDisabled, ResultExpired, SendError (Redis is away),
+        and WouldBlock inside a running event loop or, unless `allow_in_task`, inside a task.
         """
         self._may_wait(allow_in_task)
         if running_loop() is not None:
@@ -84,7 +84,7 @@ class Result(Generic[R]):
         return self.aget().__await__()
 
     def status(self) -> Status:
-        """`waiting`, `due`, `running`, `done`, `dead`, `cancelled`, `expired`, or `unknown` when nothing is kept of it."""
+        """`waiting`, `due`, `running`, `done`, `dead`, `cancelled`, `expired`, or `unknown` when nothing is known."""
         return self.info().status
 
     async def astatus(self) -> Status:
@@ -104,8 +104,8 @@ class Result(Generic[R]):
             raise ResultsDisabled(f"{self.task} stores no results; remove result=False to wait for them")
         if CURRENT.get() is not None and not allow_in_task:
             raise WouldBlock(
-                "get() inside a task waits for a slot while it occupies one; use `await result.aget()` in an async task, "
-                "or get(allow_in_task=True) if you are sure that slots are left"
+                "get() inside a task waits for a slot while it occupies one; use `await result.aget()` in an async "
+                "task, or get(allow_in_task=True) if you are sure that slots are left"
             )
 
     def _look(self) -> Generator[list[Any], list[Any], tuple[Record | None, bool]]:
@@ -154,7 +154,7 @@ class Result(Generic[R]):
 def running_loop() -> object | None:
     """The event loop that runs in this thread, if any; asyncio is not loaded just to ask."""
     asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()  # type: ignore[no-any-return]
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 def warn_blocking(mode: str, what: str, seen: set[tuple[str, int]], depth: int) -> None:

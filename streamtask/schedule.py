@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, get_args
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypedDict, get_args
 
 from streamtask.walltime import require_aware, to_ms
 from streamtask.when import At, Every, When
 
-__all__ = ["At", "Every", "Missed", "Overlap", "Plan", "Schedule", "When", "dst_note", "plan"]
+__all__ = ["At", "Every", "Missed", "Overlap", "Plan", "Schedule", "ScheduleOptionsDict", "When", "dst_note", "plan"]
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip"]
@@ -60,6 +60,18 @@ class Schedule:
             value = getattr(self, option)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{where}: {option}={value!r}; give seconds, more than 0, or None")
+
+
+class ScheduleOptionsDict(TypedDict, total=False):
+    """The keywords of `@app.schedule(...)`, for type checkers."""
+
+    name: str
+    missed: Missed
+    max_catch_up: int
+    max_age: float | timedelta | None
+    grace: float | timedelta | None
+    overlap: Overlap
+    enabled: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
-"""Settings and the address of Redis: call > app code > environment `STREAMTASK_*` > `[tool.streamtask]` in pyproject > defaults."""
+"""Settings: call > app code > environment `STREAMTASK_*` > `[tool.streamtask]` in pyproject.toml > defaults."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,9 +16,6 @@ from pydantic_settings import (
 from streamtask.duration import Seconds
 from streamtask.errors import ConfigError
 from streamtask.policy import UNKNOWN_GRACE
-
-#: Where streamtask looks when nothing names a server.
-DEFAULT_URL = "redis://localhost:6379/0"
 
 
 class Settings(BaseSettings):
@@ -69,41 +64,3 @@ def load() -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
         raise ConfigError("bad setting (STREAMTASK_* or [tool.streamtask]): " + "; ".join(lines)) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where Redis is, and who said so."""
-
-    url: str
-    source: str
-
-
-def address(explicit: str | None, settings: Settings) -> Address:
-    """The server's address: the argument, STREAMTASK_URL or pyproject, REDIS_URL, REDIS_HOST and REDIS_PORT, or localhost."""
-    if explicit:
-        found = Address(explicit, "the argument")
-    elif settings.url:
-        source = "STREAMTASK_URL" if os.environ.get("STREAMTASK_URL") else "[tool.streamtask] url"
-        found = Address(settings.url, source)
-    elif os.environ.get("REDIS_URL"):
-        found = Address(os.environ["REDIS_URL"], "REDIS_URL")
-    elif os.environ.get("REDIS_HOST"):
-        found = Address(
-            _host_url(os.environ["REDIS_HOST"], os.environ.get("REDIS_PORT", "6379")), "REDIS_HOST and REDIS_PORT"
-        )
-    else:
-        return Address(DEFAULT_URL, "default")
-    scheme = found.url.partition("://")[0]
-    if scheme not in ("redis", "rediss", "unix", "embedded"):
-        shown = found.url.rpartition("@")[2][:80]
-        raise ConfigError(
-            f"{found.source} is {shown!r}, which is no Redis URL; write redis://host:6379/0 or embedded://"
-        )
-    return found
-
-
-def _host_url(host: str, port: str) -> str:
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"REDIS_PORT is {port!r}; it must be a port number")
-    return f"redis://{host}:{port}/0"

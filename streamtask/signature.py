@@ -24,7 +24,7 @@ _REFUSED = {
 class Signature:
     """How a function's arguments and result cross the wire.
 
-    Raises TypeError at construction for parameters that cannot travel by name and for types that pydantic does not know.
+    Raises TypeError at construction for parameters that cannot travel by name and for types unknown to pydantic.
     """
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
@@ -46,7 +46,7 @@ class Signature:
         Raises pydantic's ValidationError; defaults that the caller left out do not travel.
         """
         positional, named = self._validator.validate_python(ArgsKwargs(tuple(args), dict(kwargs)))
-        values = dict(zip(self.names, positional, strict=False)) | named
+        values: dict[str, Any] = dict(zip(self.names, positional, strict=False)) | named
         if len(args) + len(kwargs) < len(values):
             given = {*self.names[: len(args)], *kwargs}
             if given <= values.keys():  # an alias among the keywords: then all that was validated travels

@@ -59,8 +59,8 @@ class Task(Generic[P, R]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Send a call. Arguments are checked before Redis is asked.
 
-        Raises pydantic's ValidationError (a ValueError) or TypeError for arguments, MessageTooLarge, and SendError when Redis
-        does not accept the message within the setting `send_timeout` (seconds).
+        Raises pydantic's ValidationError (a ValueError) or TypeError for arguments, MessageTooLarge, and SendError when
+        Redis does not accept the message within the setting `send_timeout` (seconds).
         """
         self._guard("delay")
         outgoing = [self._outgoing(self._bind(args, kwargs))]
@@ -90,7 +90,8 @@ class Task(Generic[P, R]):
     def delay_many(self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]) -> list[Result[R]]:
         """Send many calls, a thousand a round trip; tuples and dicts are taken as arguments.
 
-        Raises like `delay`; SendError carries `.errors`, the index of each call that was refused, when others were accepted.
+        Raises like `delay`; where others were accepted, `.errors` of the SendError maps each refused call's index to
+        its error.
         """
         self._guard("delay_many")
         outgoing = self._all(calls)
@@ -102,7 +103,7 @@ class Task(Generic[P, R]):
         return self._results(outgoing, await self._post.asend(outgoing))
 
     def unique_lock(self, values: Mapping[str, Any]) -> tuple[str, int, str] | None:
-        """The unique key for these arguments: its hash, its time in ms, and the `unique` of the meta ("" when it only times out)."""
+        """The unique key for these arguments: its hash, its ttl in ms, the meta's `unique` ("": only time ends it)."""
         unique = self.task_options.unique
         if unique is None:
             return None
@@ -165,7 +166,7 @@ class Task(Generic[P, R]):
         return results
 
     def _guard(self, what: str) -> None:
-        """A blocking send in a running loop is bounded by send_timeout, but it stops the loop: say so once a call site."""
+        """A blocking send in a running loop is bounded, but stops the loop: say so once a call site."""
         if running_loop() is not None:
             warn_blocking(self._post.on_blocking_send, what, self._post.warned, depth=3)
 

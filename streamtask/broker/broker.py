@@ -16,7 +16,7 @@ from streamtask.broker.server import Server, probe
 MOVER_LOCK = 2000
 #: Messages that one MOVE takes at most, so that other clients do not wait long.
 MOVE_LIMIT = 100
-#: Seconds that a read waits in Redis, with native CLAIM and without (there, nothing wakes a reader for a released message).
+#: Seconds that a read waits in Redis, with native CLAIM and without (there, a released message wakes no reader).
 BLOCK, BLOCK_FALLBACK = 5.0, 1.0
 
 
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a MOVE did: messages moved, seconds until the next one (None: none, or another moves), the server's time in ms."""
+    """What a MOVE did: messages moved, seconds until the next (None: none, or not ours), the server's time in ms."""
 
     count: int
     wait: float | None
@@ -92,7 +92,7 @@ class Broker:
     async def fetch(
         self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, wait: bool
     ) -> list[tuple[str, list[Entry]]]:
-        """Read up to a count from each stream; `lease` seconds to also take what is idle that long (None: only new ones).
+        """Read up to a count from each stream; `lease`: also what has been idle for so many seconds (None: only new).
 
         With `wait` the read blocks while there is nothing; COUNT is one number for all streams then.
         """
@@ -170,7 +170,7 @@ class Broker:
         reply: list[int] = await self._control.run(MARK, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
         return reply
 
-    # -- time -----------------------------------------------------------------------------------------------------------
+    # -- time ---------------------------------------------------------------------------------------------------------
 
     async def move(self, queues: Sequence[QueueKeys], force: bool = False) -> list[Moved]:
         """Move what is due in each queue; `force` although another process is the queue's mover."""
@@ -193,7 +193,7 @@ class Broker:
         lock: tuple[str, int] | None,
         items: Sequence[Arg],
     ) -> Ticked:
-        """Offer ticks: compare-and-set of the schedule's last tick from `expected` to `last` (ms), with the messages to send."""
+        """Offer ticks: compare-and-set of a schedule's last tick from `expected` to `last` (ms), with the messages."""
         script_keys = (keys.stream, keys.ticks, *((lock[0],) if lock else ()))
         args = (schedule, expected, last, lock[1] if lock else 0, *items)
         status, found, now, sent = await self._control.run(TICK, script_keys, args)

@@ -1,7 +1,8 @@
 """Every key name, as a function of the namespace and the queue.
 
-A queue's stream is `<namespace>:<queue>`. All keys derived from it carry the stream's name as hash tag, `{<namespace>:<queue>}:due`
-and so on, so that one queue lives in one slot of a Redis Cluster and a script may touch all of it.
+A queue's stream is `<namespace>:<queue>`. All keys derived from it carry the stream's name as hash tag,
+`{<namespace>:<queue>}:due` and so on, so that one queue lives in one slot of a Redis Cluster and a script may touch all
+of it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ NAMESPACES = "streamtask:namespaces"
 def tag(base: str) -> str:
     """The prefix of keys derived from `base`, in the same Cluster slot as `base` itself.
 
-    Redis hashes what stands between the first `{` and the next `}`; a base that has such a part keeps it. Other braces would
-    move the derived keys to another slot, so they are refused with ValueError.
+    Redis hashes what stands between the first `{` and the next `}`; a base that has such a part keeps it. Other braces
+    would move the derived keys to another slot, so they are refused with ValueError.
     """
     start, end = base.find("{"), base.find("}")
     if start == end == -1:
@@ -34,6 +35,7 @@ class QueueKeys:
     """The keys of one queue."""
 
     stream: str
+    prefix: str
     due: str
     body: str
     dead: str
@@ -42,7 +44,6 @@ class QueueKeys:
     where: str
     suspects: str
     mover: str
-    prefix: str
 
     def result(self, message_id: str) -> str:
         """The result record of a message, and the channel on which its end is told."""
@@ -63,7 +64,7 @@ def queue_keys(namespace: str, queue: str) -> QueueKeys:
     stream = f"{namespace}:{queue}"
     prefix = tag(stream)
     names = ("due", "body", "dead", "conf", "ticks", "where", "suspects", "mover")
-    return QueueKeys(stream, *(f"{prefix}:{name}" for name in names), prefix=prefix)
+    return QueueKeys(stream, prefix, *(f"{prefix}:{name}" for name in names))
 
 
 def queues(namespace: str) -> str:

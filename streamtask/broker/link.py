@@ -1,8 +1,9 @@
 """Connections: redis-py's connection and parser objects used directly, one command or one batch at a time.
 
-A link has no retry of its own. Redis-py's would send a command again whose answer was lost, which doubles an XADD and takes a
-second message with XREADGROUP; who calls knows what may be repeated. All traps of redis-py 8 are set here and nowhere else:
-no retry, RESP2 with raw replies, a read timeout that the caller of a blocking command widens, no CLIENT SETINFO.
+A link has no retry of its own. Redis-py's would send a command again whose answer was lost, which doubles an XADD and
+takes a second message with XREADGROUP; who calls knows what may be repeated. All traps of redis-py 8 are set here and
+nowhere else: no retry, RESP2 with raw replies, a read timeout that the caller of a blocking command widens, no CLIENT
+SETINFO.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import redis.asyncio.connection as aio
 import redis.connection as blocking
@@ -22,6 +22,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from streamtask.address import safe_url
 from streamtask.broker.scripts import Script
 from streamtask.errors import ConfigError
 
@@ -35,23 +36,15 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 5.0
 CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
 #: Errors of a server that will be able again: beginnings of their texts (delivery.md A3), beside the connection errors.
 _PASSING = (
-    "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "NOSCRIPT", "BUSY",
-    "UNBLOCKED", "OOM", "command not allowed when used memory", "Redis is loading", "You can't write against a read only",
-    "No matching script",
+    "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "NOSCRIPT",
+    "BUSY", "UNBLOCKED", "OOM", "command not allowed when used memory", "Redis is loading",
+    "You can't write against a read only", "No matching script",
 )  # fmt: skip
 
 
 def passing(error: BaseException | str) -> bool:
     """Will the same command be able to succeed later?"""
     return isinstance(error, CONNECTION_ERRORS) or str(error).startswith(_PASSING)
-
-
-def safe_url(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
 
 
 def _arguments(parser: Any, url: str, timeout: float, name: str | None) -> tuple[type[Any], dict[str, Any]]:
@@ -137,7 +130,7 @@ class LinkPool:
     """Links of one event loop for callers that come side by side; at most `size` are open."""
 
     def __init__(self, url: str, *, timeout: float, name: str | None = None, size: int = 50) -> None:
-        self._make = lambda: Link(url, timeout=timeout, name=name)
+        self._make: Callable[[], Link] = lambda: Link(url, timeout=timeout, name=name)
         self._idle: list[Link] = []
         self._places = asyncio.Semaphore(size)
 
@@ -205,7 +198,7 @@ class SyncLinkPool:
     """Blocking links for the threads of a process."""
 
     def __init__(self, url: str, *, timeout: float, name: str | None = None) -> None:
-        self._make = lambda: SyncLink(url, timeout=timeout, name=name)
+        self._make: Callable[[], SyncLink] = lambda: SyncLink(url, timeout=timeout, name=name)
         self._idle: list[SyncLink] = []
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
@@ -293,6 +286,6 @@ class SyncWatch:
 
 
 __all__ = [
-    "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError", "SyncLink",
-    "SyncLinkPool", "SyncWatch", "Watch", "call_of", "passing", "safe_url",
+    "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError",
+    "SyncLink", "SyncLinkPool", "SyncWatch", "Watch", "call_of", "passing", "safe_url",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class MessageInfo:
-    """What Redis knows of a message now. Times are aware datetimes of the server's clock; None where nothing is kept."""
+    """What Redis knows of a message now. Times are aware datetimes of its clock; None where nothing is kept."""
 
     id: str
     status: Status
@@ -51,7 +51,7 @@ class Record:
 
 
 def find(keys: QueueKeys, queue: str, message_id: str, entry_id: str | None = None) -> Steps[MessageInfo]:
-    """The state of a message: its result record, the due set, the stream; `entry_id` saves a search where it is known."""
+    """The state of a message: its result record, the due set, the stream; `entry_id` saves a search if it is known."""
     for _ in range(TRIES):
         info = yield from _find(keys, queue, message_id, entry_id)
         if info.status != "unknown":
@@ -151,5 +151,5 @@ VALUE_MARK = b',"value":'
 
 
 def _value(raw: bytes) -> bytes | None:
-    head, mark, tail = raw.partition(VALUE_MARK)
+    _, mark, tail = raw.partition(VALUE_MARK)
     return tail[:-1] if mark else None

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from streamtask.address import Address, safe_url
 from streamtask.broker import keys as names
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import (
@@ -18,14 +19,12 @@ from streamtask.broker.link import (
     NoScriptError,
     SyncLinkPool,
     call_of,
-    safe_url,
 )  # fmt: skip
 from streamtask.broker.scripts import ALL, DEFER, ENQ
 from streamtask.context import Context
 from streamtask.errors import NoRedis, SendError
 from streamtask.message import Message, new_id
 from streamtask.options import CallOptions
-from streamtask.settings import Address
 
 #: Messages in one round trip of `delay_many` (delivery.md A10).
 CHUNK = 1000
@@ -46,7 +45,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message on its way. `due` is ms from now, or ms since the epoch when `absolute`; `locks` are keys with their ttl in ms."""
+    """On its way; `due` is ms from now, or since the epoch if `absolute`; `locks` are keys and their ttl in ms."""
 
     message: Message
     queue: str
@@ -108,7 +107,7 @@ def build(
 
 
 class Sender:
-    """The clients of one app in this process: one asyncio pool a running loop, one blocking pool; both dropped after a fork."""
+    """One app's clients in this process: an asyncio pool a loop, and one blocking pool; all dropped after a fork."""
 
     def __init__(self, where: Address, namespace: str, timeout: float) -> None:
         self.address, self.namespace = where, namespace
@@ -120,7 +119,7 @@ class Sender:
         os.register_at_fork(after_in_child=lambda: _forget(ref()))
 
     def send(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
-        """Send all, a thousand a round trip; an error of one stands at its place, SendError is raised when Redis is away."""
+        """Send all, a thousand a round trip; an error stands at its message's place, SendError when Redis is away."""
         return self.drive(self._sending(outgoing))
 
     async def asend(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
