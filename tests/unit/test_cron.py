@@ -6,6 +6,7 @@ import calendar
 import pickle
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -61,9 +62,10 @@ def cases(draw: st.DrawFn) -> Case:
     # the hours of most clock changes come up more often than the rest
     hour, hours = draw(st.one_of(fields(0, 23), fields(0, 23, mostly=3), st.just(("2", frozenset({2})))))
     day, days, weekday, weekdays = "*", frozenset(range(1, 32)), "*", frozenset(range(7))
-    if draw(st.booleans()):
+    restricted = draw(st.sampled_from(["neither", "neither", "day", "weekday"]))  # not both: those warn
+    if restricted == "day":
         day, days = draw(fields(1, 31))
-    else:
+    elif restricted == "weekday":
         weekday, weekdays = draw(fields(0, 6))
     cron = Cron(
         f"{minute} {hour} {day} * {weekday}",
@@ -76,10 +78,11 @@ def cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def spans(draw: st.DrawFn, zone: str) -> tuple[int, int]:
-    """Some hours to some days (ms), mostly around a clock change."""
+    """Some hours to some days (ms), mostly around a clock change; often they begin or end right at it."""
     middles = st.integers(START, END - 10 * DAY_MS)
-    middle = draw(st.one_of(middles, st.sampled_from(CHANGES[zone])) if CHANGES[zone] else middles)
-    return middle - draw(st.integers(0, 2 * DAY_MS)), middle + draw(st.integers(0, 2 * DAY_MS))
+    middle = draw(st.one_of(st.sampled_from(CHANGES[zone]), middles) if CHANGES[zone] else middles)
+    distance = st.one_of(st.sampled_from([0, 1, 1000, MINUTE]), st.integers(0, DAY_MS // 8), st.integers(0, 2 * DAY_MS))
+    return middle - draw(distance), middle + draw(distance)
 
 
 def oracle(case: Case, after: int, until: int) -> list[int]:
@@ -101,7 +104,7 @@ def oracle(case: Case, after: int, until: int) -> list[int]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_ticks_are_what_the_clock_on_the_wall_says(data: st.DataObject) -> None:
     case = data.draw(cases())
@@ -119,7 +122,8 @@ def test_ticks_are_what_the_clock_on_the_wall_says(data: st.DataObject) -> None:
 def test_ticks_do_not_depend_on_the_start_point(data: st.DataObject) -> None:
     case = data.draw(cases())
     a, c = data.draw(spans(case.cron.zone.key))
-    b = data.draw(st.one_of(st.integers(a, c), st.sampled_from([*case.cron.ticks(a, c, 50), a])))
+    near = [t for t in CHANGES[case.cron.zone.key] if a <= t <= c]
+    b = data.draw(st.one_of(st.integers(a, c), st.sampled_from([*case.cron.ticks(a, c, 50), *near, a])))
     first, second = case.cron.ticks(a, b, 10**6), case.cron.ticks(b, c, 10**6)
     assert case.cron.ticks(a, c, 10**6) == first + second
     assert case.cron.newest(a, b) == (first[-1] if first else None)
@@ -152,6 +156,27 @@ def test_seconds_keep_the_same_rules(data: st.DataObject) -> None:
     due = sorted(set(expected))
     assert cron.ticks(start, start + 20 * MINUTE, 10**6) == due
     assert cron.newest(start, start + 20 * MINUTE) == (due[-1] if due else None)
+
+
+HOURS = {"*": range(24), "*/2": range(0, 24, 2), "1-3": range(1, 4), "2": range(2, 3)}
+
+
+@pytest.mark.parametrize("fold", ["once", "twice"])
+@pytest.mark.parametrize("gap", ["next", "skip"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe"])
+def test_right_at_a_clock_change(zone: str, gap: str, fold: str) -> None:
+    """Each start and each end that is a millisecond or a tick from a change, for expressions that have a tick there."""
+    always = frozenset(range(60))
+    for change in CHANGES[zone][:2]:
+        edges = [change + side * MINUTE * 30 + off for side in (-2, -1, 0, 1, 2) for off in (-1, 0, 1)]
+        for hour, minute in product(HOURS, (0, 15, 30)):
+            cron = Cron(f"{minute} {hour} * * *", zone, fold=fold, gap=gap)  # type: ignore[arg-type]
+            case = Case(cron, frozenset({minute}), frozenset(HOURS[hour]), always, always)
+            ticks = oracle(case, change - 3 * 60 * MINUTE, change + 30 * 60 * MINUTE)
+            for edge in edges:
+                assert cron.next_after(edge) == min(tick for tick in ticks if tick > edge)
+                past = [tick for tick in ticks if tick <= edge]
+                assert cron.newest(ticks[0] - 1, edge) == (past[-1] if past else None)
 
 
 def days_of(expression: str, years: range) -> list[datetime]:
