@@ -102,11 +102,6 @@ class Cron(When):
         return parse(self.expression).names_hour
 
     @property
-    def names_day(self) -> bool:
-        """A day or a month is restricted, so the zone says where the day begins."""
-        return parse(self.expression).names_day
-
-    @property
     def zone(self) -> ZoneInfo:
         """The time zone; ValueError while there is none."""
         if self.timezone is None:

@@ -51,11 +51,6 @@ class Expression:
         return not self.all_hours and not _EVERY_NTH.fullmatch(self._fields[_HOUR])
 
     @property
-    def names_day(self) -> bool:
-        """A day of the month, a month or a day of the week is named."""
-        return any(self._matcher.expanded[field] != ["*"] for field in (_DAY, _MONTH, _WEEKDAY))
-
-    @property
     def either_day(self) -> bool:
         """Both day fields are restricted: cron then fires on either."""
         return self._matcher.expanded[_DAY] != ["*"] and self._matcher.expanded[_WEEKDAY] != ["*"]
