@@ -1,7 +1,8 @@
 """Beat: offers each schedule's ticks to Redis, which lets every tick fire once. Run as many beats as you like.
 
-A tick is a compare-and-set from the last tick to the next (delivery.md A12), so beats need no leader and no lock. A beat works from
-what Redis says the last tick was; after a lost connection it asks again, for a failover may have undone a tick.
+A tick is a compare-and-set from the last tick to the next (delivery.md A12), so beats need no leader and no lock. A
+beat works from what Redis says the last tick was; after a lost connection it asks again, for a failover may have
+undone a tick.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,7 @@ from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
 from streamtask.context import from_ms
 from streamtask.message import Message, new_id
 from streamtask.schedule import Plan, Schedule, plan
-from streamtask.worker import consumer_name
+from streamtask.worker import consumer_name, revive
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.mover import Mover
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
@@ -52,7 +54,9 @@ class Line:
 
 
 class Beat:
-    """The ticking of one process. `mover=True` also moves due messages of all queues, so that idle deployments wake up."""
+    """The ticking of one process. `mover=True` also moves due messages of all queues, so that idle deployments wake
+    up.
+    """
 
     def __init__(self, app: StreamTask, report: Reporter | None = None, *, mover: bool = True) -> None:
         self.app, self.report = app, report or Reporter()
@@ -101,6 +105,7 @@ class Beat:
                     away, rest = True, 0.2 + random.random()
                     for line in self._lines:
                         line.last = None
+                    await revive(self.app)
                 await self._rest(rest)
         finally:
             moving.cancel()
@@ -108,10 +113,8 @@ class Beat:
             await self._leave()
 
     async def _rest(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, seconds))
-        except TimeoutError:
-            pass
 
     async def _turn(self) -> float:
         """Offer what is due; returns the seconds until the next tick or look."""
@@ -149,10 +152,16 @@ class Beat:
             return  # another beat was faster, or this host's clock runs ahead: go on from what Redis says
         for tick in offered.fire:
             late = max(0, ticked.now - tick) / 1000
-            fields = {"schedule": schedule.name, "task": schedule.task, "tick": from_ms(tick).isoformat(), "late_s": late}
+            fields = {
+                "schedule": schedule.name,
+                "task": schedule.task,
+                "tick": from_ms(tick).isoformat(),
+                "late_s": late,
+            }
             self.report.event("beat.tick", INFO, "tick", sent=ticked.sent, **fields)
         if not offered.fire:
-            text = f"ticks up to {from_ms(offered.last).isoformat()} were missed and are skipped (missed={schedule.missed!r})"
+            until = from_ms(offered.last).isoformat()
+            text = f"ticks up to {until} were missed and are skipped (missed={schedule.missed!r})"
             self.report.event("beat.missed", WARNING, text, schedule=schedule.name)
         await self.broker.call("HSET", names.schedules(self.app.namespace), schedule.name, self._describe(line))
 
@@ -182,7 +191,7 @@ class Beat:
             items += (message.id, len(fields), *fields)
         return lock, items
 
-    # -- the list of schedules ------------------------------------------------------------------------------------------------
+    # -- the list of schedules ---------------------------------------------------------------------------------------
 
     async def _publish(self) -> None:
         """Say which schedules this deploy has. What an older deploy had and this one has not stops for every beat."""
@@ -221,7 +230,7 @@ class Beat:
         }
         return to_json(facts)
 
-    # -- now and then -----------------------------------------------------------------------------------------------------------
+    # -- now and then ------------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
         """The clock, the presence, and which queues there are to move."""

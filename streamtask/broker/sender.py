@@ -22,6 +22,7 @@ from streamtask.broker.link import (
 )  # fmt: skip
 from streamtask.broker.scripts import ALL, DEFER, ENQ
 from streamtask.context import Context
+from streamtask.embedded import ensure
 from streamtask.errors import NoRedis, SendError
 from streamtask.message import Message, new_id
 from streamtask.options import CallOptions
@@ -159,11 +160,11 @@ class Sender:
             return found
 
     def url(self) -> str:
-        """The server's URL; a private server is started here when the address asks for one."""
-        if self._url.startswith("embedded://"):
-            from streamtask.embedded import ensure  # starts processes, so only who asked for it loads it
-
-            self._url = ensure(self._url)
+        """The server's URL. A private server is started here when the address asks for one and it does not run (any
+        more).
+        """
+        if self.address.url.startswith("embedded://"):
+            self._url = ensure(self.address.url)
         return self._url
 
     def unreachable(self, error: BaseException) -> SendError:

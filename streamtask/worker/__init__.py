@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,8 @@ from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
-from streamtask.policy import Again, Bury, Drop, Finish, Outcome, Release, Stopped, Verdict
+from streamtask.errors import ConfigError
+from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.completer import Completer
 from streamtask.worker.delivery import Delivery, Kind, QueueState, State
@@ -26,7 +29,7 @@ from streamtask.worker.fetcher import Fetcher
 from streamtask.worker.leases import Leases
 from streamtask.worker.mover import Mover
 from streamtask.worker.prefetch import PARTS, Prefetch
-from streamtask.worker.report import DEBUG, INFO, WARNING, Reporter
+from streamtask.worker.report import INFO, WARNING, Reporter, facts, tell
 from streamtask.worker.suspects import Suspects
 
 #: Exit codes of a worker (interface: docs/reference/cli.md).
@@ -48,6 +51,16 @@ class WorkerOptions:
     grace: float = 30.0
     name: str | None = None
     burst: bool = False
+
+
+async def revive(app: StreamTask) -> None:
+    """A private server whose keeper was killed is started again by whoever misses it; any other comes back by
+    itself.
+    """
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, app.post.sender.url)
+    except ConfigError as error:
+        logging.getLogger("streamtask.worker").warning("the private server does not start: %s", error)
 
 
 def consumer_name(name: str | None = None) -> str:
@@ -112,7 +125,8 @@ class Worker:
         """The worker's life; the order of starts and stops stands here and nowhere else."""
         self._wire()
         self.leases.start()
-        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in (self.completer.run(), self.mover.run(), self._heartbeat())]
+        loops = (self.completer.run(), self.mover.run(), self._heartbeat())
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in loops]
         reading = asyncio.create_task(self.fetcher.run())
         stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
         self.report.event("worker.ready", INFO, "ready", worker=self.consumer)
@@ -146,7 +160,7 @@ class Worker:
             prefetch=prefetch,
             unknown_grace=self.app.post.settings.unknown_grace,
             settle=self._settle,
-            refresh=lambda delivery: self.leases.refresh(delivery),
+            refresh=self._refresh,
             suspects=suspects,
         )
         self.leases = Leases(
@@ -169,13 +183,14 @@ class Worker:
             lease=self.lease,
             report=self.report,
             renew_all=self.leases.renew_all,
+            revive=lambda: revive(self.app),
             gap=self._recent_gap,
             burst=options.burst,
         )
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
             self.fetcher.holiday()  # the server has just started: the others need time to renew (delivery.md A6)
 
-    # -- the stop -------------------------------------------------------------------------------------------------------------
+    # -- the stop ----------------------------------------------------------------------------------------------------
 
     async def _drain(self, reading: asyncio.Task[None]) -> int:
         """Senders stop before receivers, and leases are renewed until the last attempt has ended (delivery.md B12)."""
@@ -192,7 +207,8 @@ class Worker:
         try:
             await asyncio.wait_for(self.completer.drained(), LAST_WRITE)
         except TimeoutError:
-            self.report.event("worker.stopped", WARNING, "redis did not take the last verdicts; their leases will run out")
+            text = "redis did not take the last verdicts; their leases will run out"
+            self.report.event("worker.stopped", WARNING, text)
         left = len(self._running())
         if left:
             text = f"{left} thread tasks would not end; they are left, and run again elsewhere when their lease is over"
@@ -214,16 +230,14 @@ class Worker:
                 wait.cancel()
 
     async def _leave(self) -> None:
-        try:
+        with suppress(*CONNECTION_ERRORS, ResponseError):  # an empty consumer harms nobody
             await self.broker.leave([queue.keys for queue in self.queues])
-        except (*CONNECTION_ERRORS, ResponseError):
-            pass  # an empty consumer harms nobody
         await self.broker.close()
 
     def _running(self) -> list[Delivery]:
         return [d for queue in self.queues for d in queue.held.values() if d.state is State.RUNNING]
 
-    # -- between the loops ------------------------------------------------------------------------------------------------------
+    # -- between the loops -------------------------------------------------------------------------------------------
 
     def _settle(self, delivery: Delivery, verdict: Verdict, outcome: Outcome) -> None:
         if isinstance(verdict, Release) and verdict.started:
@@ -258,8 +272,11 @@ class Worker:
         if delivery.state is State.SETTLING or (gone and delivery.state is State.RUNNING):
             return  # the verdict will find out by itself; a healthy attempt is not stopped because its entry is gone
         if delivery.stopped_as is None:
-            self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **_fields(delivery))
+            self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **facts(delivery))
         self.executor.lost(delivery)
+
+    def _refresh(self, delivery: Delivery) -> None:
+        self.leases.refresh(delivery)
 
     def _fresh(self, delivery: Delivery) -> None:
         if delivery.queue.held.get(delivery.id) is delivery:
@@ -277,13 +294,17 @@ class Worker:
             self.executor.overdue(max(4 * self.options.prefetch, 0.5))
 
     def _recent_gap(self) -> float:
-        """The longest time in seconds that the loop stood still just now; after SIGCONT the heartbeat itself may be late."""
+        """The longest time in seconds that the loop stood still just now; after SIGCONT the heartbeat itself may be
+        late.
+        """
         now = time.monotonic()
         recent = self._gap if now - self._gap_at < self.lease else 0.0
         return max(recent, now - self._beat_at - 1 / PARTS)
 
     async def _agree_on_lease(self) -> float:
-        """The lease belongs to the queue, else one worker's short lease takes another's healthy tasks (delivery.md A7)."""
+        """The lease belongs to the queue, else one worker's short lease takes another's healthy tasks (delivery.md
+        A7).
+        """
         asked = int(self.options.lease * 1000)
         stored = []
         for queue in self.queues:
@@ -317,41 +338,4 @@ class Worker:
         ).decode()
 
 
-def _fields(delivery: Delivery) -> dict[str, Any]:
-    message = delivery.message
-    fields: dict[str, Any] = {
-        "task": message.task if message else None,
-        "id": delivery.message_id,
-        "queue": delivery.queue.name,
-        "attempt": message.attempt + 1 if message else None,
-        "deliveries": delivery.count,
-        "stream_id": delivery.id.decode(),
-    }
-    if message and delivery.task and delivery.task.task_options.log_args:
-        fields["args"] = message.args.decode(errors="replace")
-    return fields
-
-
-def tell(report: Reporter, delivery: Delivery, verdict: Verdict, applied: bool) -> None:
-    """The event of a verdict other than done."""
-    fields = _fields(delivery)
-    if not applied or isinstance(verdict, Drop):
-        report.event("task.lease_lost", WARNING, "another worker has it; this attempt's verdict is dropped", **fields)
-    elif isinstance(verdict, Again):
-        options = delivery.task.task_options if delivery.task else None
-        attempts = None if options is None or options.max_retries is None else options.max_retries + 1
-        failure = verdict.failure
-        error = {"error_type": failure.type, "error": failure.message, "traceback": failure.traceback} if failure else {}
-        name, level = {"retry": ("task.retry", WARNING), "snooze": ("task.snooze", INFO), "park": ("task.unknown", WARNING)}[verdict.kind]
-        report.event(name, level, verdict.kind, retry_in_s=round(verdict.delay, 3), attempts=attempts, **error, **fields)
-    elif isinstance(verdict, Bury):
-        failure = verdict.failure
-        error = {"error_type": failure.type, "error": failure.message, "traceback": failure.traceback}
-        report.event("task.dead", WARNING, "dead", reason=verdict.reason, **error, **fields)
-    elif isinstance(verdict, Release):
-        report.event("task.released", INFO if verdict.started else DEBUG, "given back", started=verdict.started, **fields)
-    elif isinstance(verdict, Finish):
-        report.event(f"task.{verdict.state}", INFO, verdict.state, reason=verdict.note, **fields)
-
-
-__all__ = ["Worker", "WorkerOptions", "consumer_name", "tell"]
+__all__ = ["Worker", "WorkerOptions", "consumer_name", "revive"]

@@ -1,7 +1,8 @@
 """Writes verdicts: everything that ended since the last write goes out in one, fenced, with one status an item.
 
-There is no timer: while one write is on its way the next batch gathers, so an idle worker settles at once and a busy one by the
-hundred. The token is read when a verdict is sent, not when it was made, so a redelivery to ourselves in between is no loss.
+There is no timer: while one write is on its way the next batch gathers, so an idle worker settles at once and a busy
+one by the hundred. The token is read when a verdict is sent, not when it was made, so a redelivery to ourselves in
+between is no loss.
 """
 
 from __future__ import annotations
@@ -32,15 +33,13 @@ Sent = list[tuple[Delivery, Verdict, int]]
 class Completer:
     """Collects verdicts on the loop and writes them. `settled(delivery, verdict, ok)` tells the end of each."""
 
-    def __init__(
-        self, broker: Broker, clock: RedisClock, settled: Callable[[Delivery, Verdict, bool], None]
-    ) -> None:
+    def __init__(self, broker: Broker, clock: RedisClock, settled: Callable[[Delivery, Verdict, bool], None]) -> None:
         self._broker, self._clock, self._settled = broker, clock, settled
         self._pending: list[tuple[Delivery, Verdict]] = []
         self._wake = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
-        self.nudge_at: Callable[[float], None] = lambda delay: None
+        self.nudge_at: Callable[[float], None] = lambda _delay: None
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Take a verdict; it is written soon, and kept until Redis has answered."""
@@ -140,14 +139,18 @@ class Completer:
 
     def _not_ours(self, delivery: Delivery, verdict: Verdict, count: int) -> bool:
         if delivery.count != count and delivery.queue.held.get(delivery.id) is delivery:
-            self._again(delivery, verdict)  # it came back to us while the verdict was under way: the new token settles it
+            # It came back to us while the verdict was under way: the new token settles it.
+            self._again(delivery, verdict)
             return False
         self._forget(delivery)
-        self._settled(delivery, verdict, delivery.uncertain)  # uncertain: a write that was lost on the way back had applied
+        # Uncertain: the first write's answer was lost on the way back, and that write had applied.
+        self._settled(delivery, verdict, delivery.uncertain)
         return True
 
     def _refused(self, delivery: Delivery, verdict: Verdict, error: str) -> bool:
-        """Redis refused one item. What can pass is tried again; what cannot is written in a form that can (delivery.md A3)."""
+        """Redis refused one item. What can pass is tried again; what cannot is written in a form that can (delivery.md
+        A3).
+        """
         if passing(error):
             self._again(delivery, verdict)
             return False

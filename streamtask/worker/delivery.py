@@ -38,13 +38,13 @@ class QueueState:
 class Delivery:
     """One entry that was delivered to this process. (consumer, `count`) is its fencing token.
 
-    `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh (delivery.md A4). `stopped_as`
-    says what a cancelled attempt counts as.
+    `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh (delivery.md A4).
+    `stopped_as` says what a cancelled attempt counts as.
     """
 
     __slots__ = (
-        "confirmed_at", "context", "count", "ended_at", "fields", "id", "marked", "message", "queue", "received_at", "runner", "started_at", "started_ms",
-        "state", "stopped_as", "task", "uncertain",
+        "confirmed_at", "context", "count", "ended_at", "fields", "id", "marked", "message", "queue", "received_at",
+        "runner", "started_at", "started_ms", "state", "stopped_as", "task", "uncertain",
     )  # fmt: skip
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:

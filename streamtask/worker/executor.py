@@ -15,7 +15,20 @@ from streamtask.context import CURRENT, Context
 from streamtask.message import MAX_NAME, Message, Unreadable, decode
 from streamtask.options import TaskOptions
 from streamtask.policy import (
-    Facts, Failure, Finish, Late, Lost, Misfit, Outcome, Poison, Raised, Returned, Stopped, TimedOut, Verdict, decide,
+    Facts,
+    Failure,
+    Finish,
+    Late,
+    Lost,
+    Misfit,
+    Outcome,
+    Poison,
+    Raised,
+    Returned,
+    Stopped,
+    TimedOut,
+    Verdict,
+    decide,
 )  # fmt: skip
 from streamtask.task import Task
 from streamtask.worker.clock import RedisClock
@@ -31,7 +44,9 @@ UNKNOWN = TaskOptions()
 
 
 class Executor:
-    """The slots of one worker. All methods run on the event loop; `settle(delivery, verdict, outcome)` takes the verdicts."""
+    """The slots of one worker. All methods run on the event loop; `settle(delivery, verdict, outcome)` takes the
+    verdicts.
+    """
 
     def __init__(
         self,
@@ -61,10 +76,12 @@ class Executor:
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
 
-    # -- demand ---------------------------------------------------------------------------------------------------------
+    # -- demand ------------------------------------------------------------------------------------------------------
 
     def demand(self, kinds: Iterable[Kind]) -> int:
-        """How many more messages a queue may be asked for: no more than each kind of slot that its tasks use has room for."""
+        """How many more messages a queue may be asked for: no more than each kind of slot that its tasks use has room
+        for.
+        """
         if self.draining or self._suspects.waiting:
             return 0
         return max(0, min(self._room(kind) for kind in kinds))
@@ -78,7 +95,7 @@ class Executor:
         """Does this worker hold nothing at all?"""
         return not any(queue.held for queue in self._queues)
 
-    # -- admit and start --------------------------------------------------------------------------------------------------
+    # -- admit and start ---------------------------------------------------------------------------------------------
 
     def admit(self, delivery: Delivery) -> None:
         """Take a delivery that was just read."""
@@ -115,7 +132,8 @@ class Executor:
         task = delivery.task
         assert task is not None, "only a known task is started"
         if delivery.count >= task.task_options.max_deliveries and not delivery.marked:
-            self.running[delivery.kind] += 1  # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile
+            # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile.
+            self.running[delivery.kind] += 1
             self._suspects.add(delivery)
             return
         try:
@@ -130,7 +148,7 @@ class Executor:
         except ValidationError as error:
             self._conclude(delivery, Misfit("arguments", arguments_failure(error)))
             return
-        except Exception as error:  # a validator of the user's own broke
+        except Exception as error:  # noqa: BLE001 - a validator of the user's own broke
             self._conclude(delivery, Misfit("arguments", Failure.of(error)))
             return
         self._run(delivery, task, message, now, args, kwargs)
@@ -167,11 +185,11 @@ class Executor:
             outcome = returned(task, await task.fn(*args, **kwargs))
         except asyncio.CancelledError as error:
             outcome = delivery.stopped_as or Raised(error)
-        except BaseException as error:  # SystemExit in a task is the task's failure, never the worker's end
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a task is the task's failure, never the worker's end
             outcome = Raised(error)
         self._ended(delivery, outcome)
 
-    # -- the end ------------------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------------------------
 
     def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
         """An attempt ended by itself or was stopped; its slot is free."""
@@ -179,8 +197,9 @@ class Executor:
         delivery.ended_at = time.monotonic()
         self.running[kind] -= 1
         self._prefetch.completed(kind)
-        if isinstance(delivery.stopped_as, Lost) or (delivery.stopped_as is not None and not isinstance(outcome, Returned)):
-            outcome = delivery.stopped_as
+        stopped_as = delivery.stopped_as
+        if stopped_as is not None and (isinstance(stopped_as, Lost) or not isinstance(outcome, Returned)):
+            outcome = stopped_as  # a value that came in spite of a timeout is work that is done
         self._conclude(delivery, outcome)
         self._suspects.ended(delivery)
         self.fill()
@@ -230,7 +249,7 @@ class Executor:
         ttl = message.meta.get("ttl")
         return ttl is not None and delivery.sent_ms + ttl * 1000 < self._clock.now()
 
-    # -- suspects, stops, losses --------------------------------------------------------------------------------------------
+    # -- suspects, stops, losses -------------------------------------------------------------------------------------
 
     def _start_suspect(self, delivery: Delivery, marks: int) -> None:
         """The start is marked (and, in the lane, its turn has come); an earlier mark convicts it."""
@@ -261,7 +280,9 @@ class Executor:
         self.stop(delivery, TimedOut(timeout or 0.0))
 
     def stop(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Ask a running attempt to end and count it as `outcome`. A thread cannot be killed: it sees `current().cancelled`."""
+        """Ask a running attempt to end and count it as `outcome`. A thread cannot be killed: it sees
+        `current().cancelled`.
+        """
         if delivery.state is not State.RUNNING:
             return
         delivery.stopped_as = outcome
@@ -280,7 +301,9 @@ class Executor:
             self._conclude(delivery, Lost())
 
     def overdue(self, age: float) -> None:
-        """Give back what has been buffered for more than `age` seconds: another worker may have a free slot (delivery.md B9)."""
+        """Give back what has been buffered for more than `age` seconds: another worker may have a free slot
+        (delivery.md B9).
+        """
         limit = time.monotonic() - age
         for kind, buffer in self._buffers.items():
             if buffer and buffer[0].received_at < limit:

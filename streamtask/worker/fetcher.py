@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from streamtask.broker.broker import Broker, Entry
 from streamtask.broker.keys import QueueKeys
@@ -35,13 +36,14 @@ class Fetcher:
         lease: float,
         report: Reporter,
         renew_all: Callable[[], Awaitable[bool]],
+        revive: Callable[[], Awaitable[None]],
         gap: Callable[[], float],
         burst: bool,
     ) -> None:
         self._broker, self._queues, self._executor, self._lease = broker, queues, executor, lease
         self._by_stream = {queue.keys.stream: queue for queue in queues}
-        self._report, self._renew_all, self._gap, self._burst = report, renew_all, gap, burst
-        self._stopping = False
+        self._report, self._renew_all, self._revive, self._gap, self._burst = report, renew_all, revive, gap, burst
+        self._stopping = asyncio.Event()
         self._busy = False
         self._turns = 0
         self._last_good = time.monotonic()
@@ -50,14 +52,16 @@ class Fetcher:
         self.polled_at = 0.0
 
     def holiday(self) -> None:
-        """Claim nothing for a while: after an outage everybody's leases look run out, and their owners need time to renew them."""
+        """Claim nothing for a while: after an outage everybody's leases look run out, and their owners need time to
+        renew them.
+        """
         rest = self._lease / 3 + min(5.0, self._lease / 3)
         self._holiday_until = time.monotonic() + rest
 
     async def run(self) -> None:
         """Read until stopped, through whatever happens to Redis."""
         failures = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 if await self._turn():
                     return
@@ -69,12 +73,11 @@ class Fetcher:
 
     async def stop(self) -> None:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
-        self._stopping = True
+        self._stopping.set()
         self._executor.roomy.set()
-        try:
+        # Without the right to unblock the read ends by itself, in BLOCK seconds at most.
+        with suppress(*CONNECTION_ERRORS, ResponseError):
             await self._broker.unblock()
-        except (*CONNECTION_ERRORS, ResponseError):
-            pass  # without the right to unblock the read ends by itself, in BLOCK seconds at most
 
     async def _turn(self) -> bool:
         """One read; True when a burst worker has nothing left to do."""
@@ -134,20 +137,24 @@ class Fetcher:
             return
         now = time.monotonic()
         margin = min(2.0, self._lease / 8)
-        # When the loop stood still while the read was under way the reply may be old: then only the sending time is sure (A4).
+        # When the loop stood still while the read was under way the reply may be old: then only the sending time is
+        # sure (A4).
         confirmed_at = sent_at if self._gap() > margin else now - margin
         for stream, entries in found:
             queue = self._by_stream[stream]
             for entry in entries:
                 held = queue.held.get(entry.id)
-                if held is not None:  # our own, idle for a lease: adopt the new token, start nothing twice (A5)
-                    if not isinstance(held.stopped_as, Lost):  # a thread that was given up may run on; others may have it
+                if held is not None:
+                    # Our own, idle for a lease: adopt the new token, start nothing twice (A5). An attempt that was
+                    # given up as lost may run on in its thread; that one keeps its old token, so that others may have
+                    # the message.
+                    if not isinstance(held.stopped_as, Lost):
                         held.count, held.confirmed_at = entry.deliveries, confirmed_at
                     continue
                 delivery = queue.held[entry.id] = Delivery(queue, entry, now, confirmed_at)
                 self._executor.admit(delivery)
 
-    # -- when Redis is away -------------------------------------------------------------------------------------------------
+    # -- when Redis is away ------------------------------------------------------------------------------------------
 
     async def _recovered(self, failures: int) -> int:
         if failures:
@@ -160,6 +167,7 @@ class Fetcher:
         if failures == 0:
             self._report.event("redis.lost", WARNING, f"redis does not answer, trying again: {error}")
         await self._rest(failures)
+        await self._revive()
         if time.monotonic() - self._last_good > self._lease / 3:
             self.holiday()
             if not await self._renew_all():  # still away: stay in the holiday, which starts anew with the next failure
@@ -167,10 +175,11 @@ class Fetcher:
         return failures + 1
 
     async def _refused(self, failures: int, error: ResponseError) -> int:
-        if "NOGROUP" in str(error):  # FLUSHALL, DEL, or a failover: the group starts at 0, what was done is deleted anyway
+        if "NOGROUP" in str(error):
+            # FLUSHALL, DEL, or a failover. The new group starts at 0: what was done is deleted anyway.
             await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
             return failures
-        if str(error).startswith("UNBLOCKED") or "UNBLOCKED" in str(error):
+        if "UNBLOCKED" in str(error):
             return failures
         level = WARNING if passing(error) else ERROR
         if failures == 0:
@@ -180,9 +189,8 @@ class Fetcher:
 
     async def _rest(self, failures: int) -> None:
         pause = min(BACKOFF, 0.05 * 2 ** min(failures, 8)) * (0.5 + random.random() / 2)
-        deadline = time.monotonic() + pause
-        while not self._stopping and (left := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(min(left, 0.2))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause)
 
 
 def _one_count(wants: Wants) -> Wants:

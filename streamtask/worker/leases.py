@@ -1,8 +1,9 @@
-"""Keeps what this worker holds: a thread of its own with a connection of its own renews it, so that a task that blocks the event
-loop keeps its lease.
+"""Keeps what this worker holds: a thread of its own with a connection of its own renews it, so that a task that blocks
+the event loop keeps its lease.
 
-The loop owns the tables. The thread takes a copy, asks Redis, writes back when each delivery was confirmed, and posts losses to the
-loop. Short tasks never cost a renewal: only what was confirmed more than a third of a lease ago is asked about.
+The loop owns the tables. The thread takes a copy, asks Redis, writes back when each delivery was confirmed, and posts
+losses to the loop. Short tasks never cost a renewal: only what was confirmed more than a third of a lease ago is asked
+about.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ IDS = 200
 
 
 class Leases:
-    """`lost(delivery, count, gone)` is called on the loop for what another worker has taken, or what is gone from the stream;
-    `fresh(delivery)` for what waited for a renewal and is ours. Times in seconds."""
+    """`lost(delivery, count, gone)` is called on the loop for what another worker has taken, or what is gone from the
+    stream; `fresh(delivery)` for what waited for a renewal and is ours. Times in seconds.
+    """
 
     def __init__(
         self,

@@ -16,11 +16,13 @@ def returned(task: Task[..., Any], value: Any) -> Returned | Misfit:
         return Returned()
     try:
         return Returned(task.signature.dump_result(value))
-    except Exception as error:  # a serializer of the user's own may raise anything
+    except Exception as error:  # noqa: BLE001 - a serializer of the user's own may raise anything
         return Misfit("result", Failure("ResultError", str(error)[:1000]))
 
 
 def arguments_failure(error: ValidationError) -> Failure:
     """What is wrong with a message's arguments, without the values (they are the user's)."""
-    lines = [f"{'.'.join(map(str, line['loc'])) or 'arguments'}: {line['msg']}" for line in error.errors(include_url=False)]
+    lines = [
+        f"{'.'.join(map(str, line['loc'])) or 'arguments'}: {line['msg']}" for line in error.errors(include_url=False)
+    ]
     return Failure("ValidationError", "; ".join(lines)[:1000])

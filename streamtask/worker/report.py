@@ -1,19 +1,72 @@
-"""What a worker or beat tells of itself: events with names and fields, for whoever writes the log (interface: docs/reference)."""
+"""What a worker or beat tells of itself: events with names and fields, for whoever writes the log (interface:
+docs/reference).
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
+from streamtask.worker.delivery import Delivery
+
 
 class Reporter:
-    """Takes events and does nothing with them; the CLI's subclass writes lines. Methods must not raise and not block."""
+    """Takes events and does nothing with them; the CLI's subclass writes lines. Methods must not raise and not
+    block.
+    """
 
     def event(self, name: str, level: int, msg: str, **fields: Any) -> None:
         """Something happened, for example `task.retry`; `level` is a logging level."""
 
     def done(self, task: str, id: str, attempt: int, duration: float, waited: float) -> None:
-        """A task is done; times in seconds. The one event that comes by the ten thousand, so it has a way of its own."""
+        """A task is done; times in seconds. The one event that comes by the ten thousand, so it has a way of its
+        own.
+        """
 
 
 INFO, WARNING, ERROR, DEBUG = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
+
+_AGAIN = {"retry": ("task.retry", WARNING), "snooze": ("task.snooze", INFO), "park": ("task.unknown", WARNING)}
+
+
+def facts(delivery: Delivery) -> dict[str, Any]:
+    """The fields that say which delivery an event is about; arguments only where the task asks for it (`log_args`)."""
+    message = delivery.message
+    fields: dict[str, Any] = {
+        "task": message.task if message else None,
+        "id": delivery.message_id,
+        "queue": delivery.queue.name,
+        "attempt": message.attempt + 1 if message else None,
+        "deliveries": delivery.count,
+        "stream_id": delivery.id.decode(),
+    }
+    if message and delivery.task and delivery.task.task_options.log_args:
+        fields["args"] = message.args.decode(errors="replace")
+    return fields
+
+
+def tell(report: Reporter, delivery: Delivery, verdict: Verdict, applied: bool) -> None:
+    """The event of a verdict other than done; `applied`: Redis took it."""
+    fields = facts(delivery)
+    if not applied or isinstance(verdict, Drop):
+        report.event("task.lease_lost", WARNING, "another worker has it; this attempt's verdict is dropped", **fields)
+    elif isinstance(verdict, Again):
+        options = delivery.task.task_options if delivery.task else None
+        fields["attempts"] = None if options is None or options.max_retries is None else options.max_retries + 1
+        fields["retry_in_s"] = round(verdict.delay, 3)
+        name, level = _AGAIN[verdict.kind]
+        report.event(name, level, verdict.kind, **_error(verdict.failure), **fields)
+    elif isinstance(verdict, Bury):
+        report.event("task.dead", WARNING, "dead", reason=verdict.reason, **_error(verdict.failure), **fields)
+    elif isinstance(verdict, Release):
+        level = INFO if verdict.started else DEBUG
+        report.event("task.released", level, "given back", started=verdict.started, **fields)
+    elif isinstance(verdict, Finish):
+        report.event(f"task.{verdict.state}", INFO, verdict.state, reason=verdict.note, **fields)
+
+
+def _error(failure: Failure | None) -> dict[str, str]:
+    if failure is None:
+        return {}
+    return {"error_type": failure.type, "error": failure.message, "traceback": failure.traceback}

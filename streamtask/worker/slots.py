@@ -74,6 +74,5 @@ def _run(delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> O
     CURRENT.set(delivery.context)
     try:
         return returned(task, task.fn(*args, **kwargs))
-    except BaseException as error:  # SystemExit in a task is the task's failure, never the worker's end
+    except BaseException as error:  # noqa: BLE001 - SystemExit in a task is the task's failure, never the worker's end
         return Raised(error)
-

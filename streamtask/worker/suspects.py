@@ -1,8 +1,8 @@
 """The suspect lane: a message that was delivered `max_deliveries` times may kill its worker (delivery.md A1).
 
-It starts alone: one suspect at a time in a process, and nothing else starts while it runs, so that another task's crash never
-convicts it. Its start is marked in Redis first; a mark that is found there already is proof, and buries it. Messages that were only
-buffered beside a killer have no mark, so they are never buried for it.
+It starts alone: one suspect at a time in a process, and nothing else starts while it runs, so that another task's
+crash never convicts it. Its start is marked in Redis first; a mark that is found there already is proof, and buries
+it. Messages that were only buffered beside a killer have no mark, so they are never buried for it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ AGAIN = 0.5
 
 
 class Suspects:
-    """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, and `lost(delivery)`.
+    """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, and
+    `lost(delivery)`.
 
     First deliveries come here too where `max_deliveries` is 1: every start of theirs is marked, but they need no lane.
     """
 
     def __init__(self, mark: Callable[[list[Delivery]], Awaitable[list[int]]]) -> None:
         self._mark = mark
-        self.ready: Callable[[Delivery, int], None] = lambda delivery, marks: None
-        self.lost: Callable[[Delivery], None] = lambda delivery: None
+        self.ready: Callable[[Delivery, int], None] = lambda _delivery, _marks: None
+        self.lost: Callable[[Delivery], None] = lambda _delivery: None
         self._lane: deque[Delivery] = deque()
         self._first_starts: deque[Delivery] = deque()
         self.running: Delivery | None = None
@@ -83,7 +84,8 @@ class Suspects:
                 marks = await self._mark(batch)
                 break
             except (*CONNECTION_ERRORS, ResponseError):
-                # Not surely marked, so not started; MARK knows the same delivery again, so a lost reply convicts nobody.
+                # Not surely marked, so not started; MARK knows the same delivery again, so a lost reply convicts
+                # nobody.
                 await asyncio.sleep(AGAIN)
         for delivery, mark in zip(batch, marks, strict=True):
             if mark < 0:

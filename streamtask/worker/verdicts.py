@@ -1,4 +1,6 @@
-"""Verdicts as script arguments: what SETTLE, DONE and RELEASE are given for a delivery. Pure; the completer sends it."""
+"""Verdicts as script arguments: what SETTLE, DONE and RELEASE are given for a delivery. Pure; the completer sends
+it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
     return delivery.message is not None and not delivery.message.meta and not _may_be_marked(delivery)
 
 
-def settle_items(keys: QueueKeys, items: list[tuple[Delivery, Verdict]], worker: str, now: int) -> tuple[list[str], list[Arg]]:
+def settle_items(
+    keys: QueueKeys, items: list[tuple[Delivery, Verdict]], worker: str, now: int
+) -> tuple[list[str], list[Arg]]:
     """The extra keys and the arguments of one SETTLE; `now` is ms of Redis time."""
     extra: list[str] = []
     args: list[Arg] = []
