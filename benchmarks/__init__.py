@@ -1,0 +1,1 @@
+"""How fast streamtask is beside a bare redis-py loop in the same run: `python -m benchmarks`, or `make bench`."""
