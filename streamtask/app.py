@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from streamtask.address import safe_url
+from streamtask.checks import NAME, check_name
 from streamtask.context import CURRENT
 from streamtask.duration import seconds
 from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
 from streamtask.naming import place, task_name
-from streamtask.options import NAME, CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict, check_name
+from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
 from streamtask.schedule import Schedule, ScheduleOptionsDict
@@ -105,10 +106,10 @@ class StreamTask:
         """Make a function a task: `@app.task` or `@app.task(queue="mail", max_retries=5)`.
 
         Coroutine functions run on the worker's event loop, plain functions in its threads. Raises TypeError for
-        functions whose parameters cannot travel by name, ValidationError for unknown or bad options, DuplicateTask for
-        a name that is taken.
+        functions whose parameters cannot travel by name and for unknown options, ValueError for bad ones, DuplicateTask
+        for a name that is taken.
         """
-        decorator = _Decorator(self, TaskOptions.model_validate(options))
+        decorator = _Decorator(self, TaskOptions(**options))
         return decorator if fn is None else decorator(fn)
 
     def queue(self, name: str) -> Queue:
@@ -149,14 +150,14 @@ class StreamTask:
         """
         if running_loop() is not None:
             warn_blocking(self.post.on_blocking_send, "send", self.post.warned, depth=2)
-        outgoing = [self._by_name(task, args, CallOptions.model_validate(options))]
+        outgoing = [self._by_name(task, args, CallOptions(**options))]
         return self._result(outgoing[0], self.post.send(outgoing)[0])
 
     async def asend(
         self, task: str, /, args: Mapping[str, Any] | None = None, **options: Unpack[CallOptionsDict]
     ) -> Result[Any]:
         """The asyncio twin of `send`."""
-        outgoing = [self._by_name(task, args, CallOptions.model_validate(options))]
+        outgoing = [self._by_name(task, args, CallOptions(**options))]
         return self._result(outgoing[0], (await self.post.asend(outgoing))[0])
 
     def result(self, id: str, queue: str | None = None) -> Result[Any]:
@@ -230,20 +231,20 @@ class StreamTask:
         self.schedules[schedule.name] = schedule
 
     def _zoned(self, when: When) -> When:
-        """A Cron without a zone takes the app's; one that names an hour must have one (UTC may be another day)."""
+        """A Cron without a zone takes the app's; one that names an hour or a day must have one (UTC may be another day)."""
         if getattr(when, "timezone", "none of its business") is not None:
             return when
         zone = self.post.settings.timezone
-        if zone is None and cast("Cron", when).names_hour:
-            raise ConfigError(f"{when} names an hour but no time zone: write timezone=..., or set STREAMTASK_TIMEZONE")
-        return cast("Cron", when).with_timezone(zone or "UTC")
+        cron = cast("Cron", when)
+        if zone is None and (cron.names_hour or cron.names_day):
+            named = "an hour" if cron.names_hour else "a day"
+            raise ConfigError(f"{when} names {named} but no time zone: write timezone=..., or set STREAMTASK_TIMEZONE")
+        return cron.with_timezone(zone or "UTC")
 
     def _by_name(self, task: str, args: Mapping[str, Any] | None, call: CallOptions) -> Any:
         known = self.tasks.get(task)
         if known is not None:
-            return known.options(**{k: getattr(call, k) for k in call.model_fields_set})._outgoing(
-                known._bind((), args or {})
-            )
+            return known.with_call(call)._outgoing(known._bind((), args or {}))
         meta: dict[str, Any] = {}
         if call.expires is not None:
             meta["ttl"] = call.expires

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 import socket
 import time
@@ -20,7 +19,6 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from streamtask._version import __version__
 from streamtask.app import StreamTask
 from streamtask.broker import keys as names
 from streamtask.broker.broker import Broker
@@ -29,8 +27,9 @@ from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
 from streamtask.context import from_ms
 from streamtask.message import Message, new_id
 from streamtask.schedule import Plan, Schedule, plan
-from streamtask.worker import consumer_name, revive
+from streamtask.worker import revive
 from streamtask.worker.clock import RedisClock
+from streamtask.worker.membership import consumer_name, presence
 from streamtask.worker.mover import Mover
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
 
@@ -235,19 +234,8 @@ class Beat:
     async def _look(self) -> None:
         """The clock, the presence, and which queues there are to move."""
         await self._see_clock()
-        presence = to_json(
-            {
-                "consumer": self.consumer,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "kind": "beat",
-                "queues": [],
-                "started_at": self.started_at,
-                "schedules": len(self._lines),
-                "version": __version__,
-            }
-        )
-        await self.broker.call("SET", names.worker(self.app.namespace, self.consumer), presence, "PX", int(LOOK * 3000))
+        mine = presence(self.consumer, "beat", self.started_at, queues=[], schedules=len(self._lines))
+        await self.broker.call("SET", names.worker(self.app.namespace, self.consumer), mine, "PX", int(LOOK * 3000))
         if self._moves:
             queues = await self.broker.call("SMEMBERS", names.queues(self.app.namespace))
             self._mover.queues = [queue_keys(self.app.namespace, queue.decode()) for queue in sorted(queues)]

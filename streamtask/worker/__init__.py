@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
-
-from streamtask._version import __version__
 from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
@@ -27,6 +21,7 @@ from streamtask.worker.delivery import Delivery, Kind, QueueState, State
 from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
 from streamtask.worker.leases import Leases
+from streamtask.worker.membership import agree_on_lease, consumer_name, presence
 from streamtask.worker.mover import Mover
 from streamtask.worker.prefetch import PARTS, Prefetch
 from streamtask.worker.report import INFO, WARNING, Reporter, facts, tell
@@ -61,11 +56,6 @@ async def revive(app: StreamTask) -> None:
         await asyncio.get_running_loop().run_in_executor(None, app.post.sender.url)
     except ConfigError as error:
         logging.getLogger("streamtask.worker").warning("the private server does not start: %s", error)
-
-
-def consumer_name(name: str | None = None) -> str:
-    """A name that no other process life has: `host:pid/4 hex digits`."""
-    return f"{name or socket.gethostname()}:{os.getpid()}/{random.SystemRandom().randrange(16**4):04x}"
 
 
 class Worker:
@@ -107,7 +97,7 @@ class Worker:
         self.broker = Broker(url, self.app.namespace, self.consumer)
         self.server = await self.broker.connect()
         await self.broker.declare([(queue.name, queue.keys) for queue in self.queues])
-        self.lease = await self._agree_on_lease()
+        self.lease = await agree_on_lease(self.broker, self.queues, self.options.lease, self.report)
         now = await self.broker.call("TIME")
         self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
         self.started_at = self.clock.now()
@@ -275,6 +265,12 @@ class Worker:
             self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **facts(delivery))
         self.executor.lost(delivery)
 
+    def _presence(self) -> str:
+        slots = {"coroutine": self.options.concurrency, "thread": self.options.threads}
+        queues = [queue.name for queue in self.queues]
+        facts = {"queues": queues, "lease": self.lease, "slots": slots, "running": len(self._running())}
+        return presence(self.consumer, "worker", self.started_at, **facts)
+
     def _refresh(self, delivery: Delivery) -> None:
         self.leases.refresh(delivery)
 
@@ -301,41 +297,5 @@ class Worker:
         recent = self._gap if now - self._gap_at < self.lease else 0.0
         return max(recent, now - self._beat_at - 1 / PARTS)
 
-    async def _agree_on_lease(self) -> float:
-        """The lease belongs to the queue, else one worker's short lease takes another's healthy tasks (delivery.md
-        A7).
-        """
-        asked = int(self.options.lease * 1000)
-        stored = []
-        for queue in self.queues:
-            await self.broker.call("HSETNX", queue.keys.conf, "lease", asked)
-            if not await self._others_hold(queue):
-                await self.broker.call("HSET", queue.keys.conf, "lease", asked)
-            stored.append(int(await self.broker.call("HGET", queue.keys.conf, "lease")))
-        agreed = max(stored, default=asked)
-        if agreed != asked:
-            text = f"lease {agreed / 1000:g} s is taken from the queue, not {asked / 1000:g} s: its workers must agree"
-            self.report.event("worker.lease", WARNING, text)
-        return agreed / 1000
 
-    async def _others_hold(self, queue: QueueState) -> bool:
-        return bool((await self.broker.call("XPENDING", queue.keys.stream, GROUP))[0])
-
-    def _presence(self) -> str:
-        return to_json(
-            {
-                "consumer": self.consumer,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "kind": "worker",
-                "queues": [queue.name for queue in self.queues],
-                "started_at": self.started_at,
-                "lease": self.lease,
-                "slots": {"coroutine": self.options.concurrency, "thread": self.options.threads},
-                "running": len(self._running()),
-                "version": __version__,
-            }
-        ).decode()
-
-
-__all__ = ["Worker", "WorkerOptions", "consumer_name", "revive"]
+__all__ = ["Worker", "WorkerOptions", "revive"]
