@@ -231,14 +231,13 @@ class StreamTask:
         self.schedules[schedule.name] = schedule
 
     def _zoned(self, when: When) -> When:
-        """A Cron without a zone takes the app's; one that names an hour or a day must have one (UTC may be another day)."""
+        """A Cron without a zone takes the app's; one that names an hour must have one (UTC may be another day)."""
         if getattr(when, "timezone", "none of its business") is not None:
             return when
         zone = self.post.settings.timezone
         cron = cast("Cron", when)
-        if zone is None and (cron.names_hour or cron.names_day):
-            named = "an hour" if cron.names_hour else "a day"
-            raise ConfigError(f"{when} names {named} but no time zone: write timezone=..., or set STREAMTASK_TIMEZONE")
+        if zone is None and cron.names_hour:
+            raise ConfigError(f"{when} names an hour but no time zone: write timezone=..., or set STREAMTASK_TIMEZONE")
         return cron.with_timezone(zone or "UTC")
 
     def _by_name(self, task: str, args: Mapping[str, Any] | None, call: CallOptions) -> Any:

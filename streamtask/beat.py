@@ -1,6 +1,6 @@
 """Beat: offers each schedule's ticks to Redis, which lets every tick fire once. Run as many beats as you like.
 
-A tick is a compare-and-set from the last tick to the next (delivery.md A12), so beats need no leader and no lock. A
+A tick is a compare-and-set from the last tick to the next, so beats need no leader and no lock. A
 beat works from what Redis says the last tick was; after a lost connection it asks again, for a failover may have
 undone a tick.
 """

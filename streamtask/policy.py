@@ -8,14 +8,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from streamtask.duration import seconds
 from streamtask.message import Message
 from streamtask.options import TaskOptions
+from streamtask.steering import Reject, Retry, Snooze
 
-#: Seconds that a message waits before it is offered again to a worker that may know it (delivery.md A14).
+#: Seconds that a message waits before it is offered again to a worker that may know it.
 PARK = 30.0
 #: Seconds after which a message that no worker could take becomes a dead letter, unless a setting says otherwise.
 UNKNOWN_GRACE = 600.0
@@ -23,48 +22,6 @@ UNKNOWN_GRACE = 600.0
 ERROR_TEXT, TRACEBACK_TEXT, ERRORS_KEPT = 1_000, 8_192, 3
 
 DeadReason = Literal["retries", "poison", "reject", "decode", "unknown_task", "arguments", "result", "interrupted"]
-
-
-# -- what user code raises to steer its own task ---------------------------------------------------------------------
-
-
-class Retry(Exception):
-    """Raise in a task: again after `delay` seconds (or `at`); None takes the policy's wait. Counts as an attempt."""
-
-    def __init__(
-        self,
-        delay: float | timedelta | None = None,
-        *,
-        at: datetime | None = None,
-        reason: str = "",
-        counts: bool = True,
-    ) -> None:
-        super().__init__(reason or "retry asked for")
-        self.delay, self.at, self.reason, self.counts = _when("Retry", delay, at), at, reason, counts
-
-
-class Reject(Exception):
-    """Raise in a task: it can never succeed. It becomes a dead letter; `bury=False` drops it instead."""
-
-    def __init__(self, reason: str, *, bury: bool = True) -> None:
-        super().__init__(reason)
-        self.reason, self.bury = reason, bury
-
-
-class Snooze(Exception):
-    """Raise in a task: not now, again after `delay` seconds (or `at`). Neither an attempt nor an error."""
-
-    def __init__(self, delay: float | timedelta | None = None, *, at: datetime | None = None, reason: str = "") -> None:
-        super().__init__(reason or "snoozed")
-        if delay is None and at is None:
-            raise ValueError("Snooze needs a delay in seconds or at=<aware datetime>")
-        self.delay, self.at, self.reason = _when("Snooze", delay, at), at, reason
-
-
-def _when(who: str, delay: float | timedelta | None, at: datetime | None) -> float | None:
-    if at is not None and at.utcoffset() is None:
-        raise ValueError(f"{who}(at={at.isoformat()}) has no time zone; write datetime.now(UTC) + ...")
-    return None if delay is None else seconds(delay)
 
 
 # -- outcomes: what happened to one attempt ---------------------------------------------------------------------------
@@ -129,7 +86,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """An earlier start of this delivery's message was marked and never ended: its worker died (delivery.md A1)."""
+    """An earlier start of this delivery's message was marked and never ended: its worker died."""
 
     deliveries: int
 
@@ -272,7 +229,7 @@ def _failed(facts: Facts, failure: Failure, wait: float | None = None) -> Verdic
 
 
 def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
-    """A rolling deploy is the usual cause, so a misfit is parked before it is buried (delivery.md A14)."""
+    """A rolling deploy is the usual cause, so a misfit is parked before it is buried."""
     message = facts.message
     if message is None or reason not in ("unknown_task", "arguments"):
         return Bury(reason, failure)

@@ -12,7 +12,7 @@ from streamtask.broker.link import READ_TIMEOUT, Arg, Command, Link, NoScriptErr
 from streamtask.broker.scripts import ALL, DONE, GC, MARK, MOVE, READ, RELEASE, SETTLE, TICK
 from streamtask.broker.server import Server, probe
 
-#: Milliseconds for which a mover holds its queue (delivery.md, notes to D).
+#: Milliseconds for which a mover holds its queue.
 MOVER_LOCK = 2000
 #: Messages that one MOVE takes at most, so that other clients do not wait long.
 MOVE_LIMIT = 100

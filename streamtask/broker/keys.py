@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-#: The one consumer group of a task stream, and the consumer that owns what was given back (delivery.md A13).
+#: The one consumer group of a task stream, and the consumer that owns what was given back.
 GROUP, RELEASED = "workers", "released"
 #: The set of all namespaces on a server.
 NAMESPACES = "streamtask:namespaces"

@@ -34,7 +34,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 5.0
 
 #: What a disconnected or unreachable server looks like.
 CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
-#: Errors of a server that will be able again: beginnings of their texts (delivery.md A3), beside the connection errors.
+#: Errors of a server that will be able again: beginnings of their texts, beside the connection errors.
 _PASSING = (
     "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "NOSCRIPT",
     "BUSY", "UNBLOCKED", "OOM", "command not allowed when used memory", "Redis is loading",

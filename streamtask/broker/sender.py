@@ -27,7 +27,7 @@ from streamtask.errors import NoRedis, SendError
 from streamtask.message import Message, new_id
 from streamtask.options import CallOptions
 
-#: Messages in one round trip of `delay_many` (delivery.md A10).
+#: Messages in one round trip of `delay_many`.
 CHUNK = 1000
 #: Milliseconds for which a `message_id` chosen by the caller is remembered: 7 days.
 MESSAGE_ID_TTL = 7 * 86_400_000

@@ -178,12 +178,12 @@ class Worker:
             burst=options.burst,
         )
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
-            self.fetcher.holiday()  # the server has just started: the others need time to renew (delivery.md A6)
+            self.fetcher.holiday()  # the server has just started: the others need time to renew
 
     # -- the stop ----------------------------------------------------------------------------------------------------
 
     async def _drain(self, reading: asyncio.Task[None]) -> int:
-        """Senders stop before receivers, and leases are renewed until the last attempt has ended (delivery.md B12)."""
+        """Senders stop before receivers, and leases are renewed until the last attempt has ended."""
         await self.fetcher.stop()
         await asyncio.wait([reading], timeout=LAST_WRITE)
         self.executor.give_back_buffered()

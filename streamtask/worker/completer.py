@@ -22,9 +22,9 @@ from streamtask.worker.verdicts import Batch, is_plain, release_items, settle_it
 
 logger = logging.getLogger("streamtask.worker")
 
-#: Items of one script call (delivery.md D), and bytes of one call that holds bodies.
+#: Items of one script call, and bytes of one call that holds bodies.
 ITEMS, BYTES = 200, 4 * 1024 * 1024
-#: Longest wait in seconds before a write that failed is tried again (delivery.md A6).
+#: Longest wait in seconds before a write that failed is tried again.
 BACKOFF = 5.0
 
 Sent = list[tuple[Delivery, Verdict, int]]
@@ -148,9 +148,7 @@ class Completer:
         return True
 
     def _refused(self, delivery: Delivery, verdict: Verdict, error: str) -> bool:
-        """Redis refused one item. What can pass is tried again; what cannot is written in a form that can (delivery.md
-        A3).
-        """
+        """Redis refused one item. What can pass is tried again; what cannot is written in a form that can."""
         if passing(error):
             self._again(delivery, verdict)
             return False

@@ -38,7 +38,7 @@ class QueueState:
 class Delivery:
     """One entry that was delivered to this process. (consumer, `count`) is its fencing token.
 
-    `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh (delivery.md A4).
+    `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh.
     `stopped_as` says what a cancelled attempt counts as.
     """
 

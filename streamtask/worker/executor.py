@@ -301,9 +301,7 @@ class Executor:
             self._conclude(delivery, Lost())
 
     def overdue(self, age: float) -> None:
-        """Give back what has been buffered for more than `age` seconds: another worker may have a free slot
-        (delivery.md B9).
-        """
+        """Give back what has been buffered for more than `age` seconds: another worker may have a free slot."""
         limit = time.monotonic() - age
         for kind, buffer in self._buffers.items():
             if buffer and buffer[0].received_at < limit:

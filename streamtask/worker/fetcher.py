@@ -18,7 +18,7 @@ from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
 
 #: Most messages that one read asks for (50 to 200 is where the speed is).
 COUNT = 200
-#: Longest wait in seconds between two tries to reach Redis (delivery.md A6).
+#: Longest wait in seconds between two tries to reach Redis.
 BACKOFF = 5.0
 
 Wants = list[tuple[QueueKeys, int]]
@@ -104,7 +104,7 @@ class Fetcher:
         return False
 
     def _wants(self) -> Wants:
-        """Each queue's share of the room. COUNT is per stream, so the streams of one read share it (delivery.md A8)."""
+        """Each queue's share of the room. COUNT is per stream, so the streams of one read share it."""
         self._turns += 1
         asked = [(queue, self._executor.demand(queue.kinds)) for queue in self._queues]
         able = [(queue, room) for queue, room in asked if room > 0]
@@ -138,14 +138,14 @@ class Fetcher:
         now = time.monotonic()
         margin = min(2.0, self._lease / 8)
         # When the loop stood still while the read was under way the reply may be old: then only the sending time is
-        # sure (A4).
+        # sure.
         confirmed_at = sent_at if self._gap() > margin else now - margin
         for stream, entries in found:
             queue = self._by_stream[stream]
             for entry in entries:
                 held = queue.held.get(entry.id)
                 if held is not None:
-                    # Our own, idle for a lease: adopt the new token, start nothing twice (A5). An attempt that was
+                    # Our own, idle for a lease: adopt the new token, start nothing twice. An attempt that was
                     # given up as lost may run on in its thread; that one keeps its old token, so that others may have
                     # the message.
                     if not isinstance(held.stopped_as, Lost):

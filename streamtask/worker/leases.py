@@ -25,7 +25,7 @@ from streamtask.worker.delivery import Delivery, QueueState
 
 logger = logging.getLogger("streamtask.worker")
 
-#: Ids in one RENEW (delivery.md B10).
+#: Ids in one RENEW.
 IDS = 200
 
 

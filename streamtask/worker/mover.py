@@ -11,7 +11,7 @@ from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError
 from streamtask.worker.clock import RedisClock
 
-#: Longest sleep in seconds: a short countdown may arrive at any time (delivery.md B4).
+#: Longest sleep in seconds: a short countdown may arrive at any time.
 LONGEST = 1.0
 
 

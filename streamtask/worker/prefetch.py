@@ -1,4 +1,4 @@
-"""How much to read ahead, measured in time: at most `window` seconds of work at the current rate (delivery.md B9).
+"""How much to read ahead, measured in time: at most `window` seconds of work at the current rate.
 
 Short tasks stream in hundreds, and a worker with long tasks hoards none. The rate is what completed in the last second.
 """

@@ -1,4 +1,4 @@
-"""The suspect lane: a message that was delivered `max_deliveries` times may kill its worker (delivery.md A1).
+"""The suspect lane: a message that was delivered `max_deliveries` times may kill its worker.
 
 It starts alone: one suspect at a time in a process, and nothing else starts while it runs, so that another task's
 crash never convicts it. Its start is marked in Redis first; a mark that is found there already is proof, and buries

@@ -18,7 +18,7 @@ from streamtask.worker.delivery import Delivery
 
 #: Seconds for which the record of a failure is kept; a done result has the task's own `result_ttl`.
 FAILURE_TTL = 24 * 3600.0
-#: Milliseconds for which a retry holds its unique key from now on: the longest that a lock may live (delivery.md B3).
+#: Milliseconds for which a retry holds its unique key from now on: the longest that a lock may live.
 UNIQUE_TTL = 7 * 86_400_000
 #: Number of the first key that items may name, see settle.lua.
 FIRST_EXTRA = 7
@@ -102,7 +102,7 @@ def dead_fields(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str
 
 
 def without_result(verdict: Finish) -> Finish:
-    """The same end with a result that can surely be stored (delivery.md A3)."""
+    """The same end with a result that can surely be stored."""
     return Finish(verdict.state, None, "the result could not be stored")
 
 
