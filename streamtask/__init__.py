@@ -21,9 +21,9 @@ from streamtask.app import Queue, StreamTask
 from streamtask.context import Context, current
 from streamtask.errors import Cancelled, SendError, StreamTaskError, TaskFailed
 from streamtask.options import CallOptions, RetryPolicy, TaskOptions, Unique
-from streamtask.policy import Reject, Retry, Snooze
 from streamtask.result import Result
 from streamtask.schedule import At, Every, Schedule
+from streamtask.steering import Reject, Retry, Snooze
 from streamtask.task import Call, Task
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from streamtask.cron_expression import FIELDS, Expression, parse
-from streamtask.walltime import Shift, from_ms, instant, load_zone, shift_over, shifts, to_ms
+from streamtask.moments import from_ms, to_ms
+from streamtask.walltime import Shift, instant, load_zone, shift_over, shifts
 from streamtask.when import When
 
 _ONE_SECOND = timedelta(seconds=1)

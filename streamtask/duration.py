@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?\s*", re.IGNORECASE)
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds(value: float | timedelta | str) -> float:
+def seconds(value: object) -> float:
     """The duration in seconds; a bare number is seconds. Raises ValueError that names the value."""
     if isinstance(value, timedelta):
         number = value.total_seconds()
@@ -43,6 +40,3 @@ def show(value: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
-
-
-Seconds = Annotated[float, BeforeValidator(seconds)]

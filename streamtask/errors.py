@@ -18,7 +18,7 @@
     ├── ResultsDisabled (RuntimeError)    `.get()` on a task without results
     └── ResultExpired (LookupError)       `.get()` on a result whose time is over
 
-What user code raises to steer its own task (`Retry`, `Reject`, `Snooze`) are no errors and live in `streamtask.policy`.
+What user code raises to steer its own task (`Retry`, `Reject`, `Snooze`) is no error: see `streamtask.steering`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from streamtask.message import MAX_NAME
@@ -28,16 +28,14 @@ def module_name(fn: Callable[..., Any]) -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
-        name: str = spec.name
+        name = str(spec.name)
         return name.removesuffix(".__main__")
-    file = getattr(main, "__file__", None)
-    if file is None:
+    file: str | None = getattr(main, "__file__", None)
+    if file is None or file.startswith("<"):  # `python -` calls its file <stdin>
         raise TypeError(f"{fn.__qualname__} is defined in a REPL or notebook; write @app.task(name=...)")
-    path = Path(file).resolve()
-    for root in (Path(entry or ".").resolve() for entry in sys.path[:1]):
-        if path.is_relative_to(root):
-            return ".".join(path.relative_to(root).with_suffix("").parts)
-    return path.stem
+    path = os.path.splitext(os.path.realpath(file))[0]
+    root = os.path.join(os.path.realpath(sys.path[0] if sys.path else "."), "")
+    return path.removeprefix(root).replace(os.sep, ".") if path.startswith(root) else os.path.basename(path)
 
 
 def place(fn: Callable[..., Any]) -> str:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import to_json
+from pydantic_core import ValidationError, to_json
 
-from streamtask.duration import Seconds, seconds
-
-#: Names of apps, queues and schedules: what is safe in a key, a shell and a URL.
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def check_name(kind: str, name: object) -> str:
-    """Return the name, or raise ValueError that says what is allowed."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no {kind} name: use 1 to 64 of A-Z a-z 0-9 . _ -")
-    return name
+from streamtask import checks
+from streamtask.duration import seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,78 +97,33 @@ class Unique:
             text: Any = self.by(**arguments)
         else:
             text = {name: arguments.get(name) for name in sorted(self.by or arguments)}
+        import hashlib  # takes 4 ms of OpenSSL, which only processes that send unique tasks pay
+
         return hashlib.blake2b(to_json(text, inf_nan_mode="strings"), digest_size=16).hexdigest()
 
 
-def _unique(value: Any) -> Any:
+def _unique(value: object) -> Unique | None:
+    if value is None or value is False:
+        return None
     if value is True:
         return Unique()
-    if value is False:
-        return None
-    return Unique(by=value) if isinstance(value, (str, list, tuple)) else value
+    if isinstance(value, (str, list, tuple)):
+        return Unique(by=value)
+    if not isinstance(value, Unique):
+        raise ValueError(f"{value!r} is no Unique; write unique=Unique(by=('user_id',)) or unique=True")
+    return value
 
 
-class TaskOptions(BaseModel):
-    """Options of a task, in seconds; an app's `defaults` are overridden by the task's own, those by the call's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    name: str | None = None
-    queue: str = "default"
-    max_retries: Annotated[int, Field(ge=0)] | None = 3
-    retry: RetryPolicy = RetryPolicy()
-    timeout: Seconds | None = None
-    expires: Seconds | None = None
-    max_deliveries: Annotated[int, Field(ge=1)] = 3
-    unique: Annotated[Unique | None, BeforeValidator(_unique)] = None
-    result: bool = True
-    result_ttl: Seconds = 900.0
-    idempotent: bool = True
-    unknown_grace: Seconds | None = None
-    log_args: bool = False
-
-    @field_validator("queue")
-    @classmethod
-    def _queue(cls, value: str) -> str:
-        return check_name("queue", value)
-
-    @field_validator("retry", mode="before")
-    @classmethod
-    def _retry(cls, value: Any) -> Any:
-        if not isinstance(value, RetryPolicy):
-            raise ValueError(f"{value!r} is no RetryPolicy; the number of retries is max_retries=")
-        return value
-
-    @field_validator("unique", mode="after")
-    @classmethod
-    def _is_unique(cls, value: Any) -> Any:
-        if value is not None and not isinstance(value, Unique):
-            raise ValueError(f"{value!r} is no Unique; write unique=Unique(by=('user_id',)) or unique=True")
-        return value
-
-    @model_validator(mode="after")
-    def _at_most_once(self) -> Self:
-        """`idempotent=False`: one delivery, no retries, unless the task says otherwise."""
-        if not self.idempotent:
-            for name, value in (("max_deliveries", 1), ("max_retries", 0)):
-                if name not in self.model_fields_set:
-                    object.__setattr__(self, name, value)
-        return self
-
-    def over(self, defaults: TaskOptions | None) -> TaskOptions:
-        """These options where they were set, the defaults elsewhere."""
-        if defaults is None:
-            return self
-        chosen = {name: getattr(defaults, name) for name in defaults.model_fields_set}
-        if "idempotent" in self.model_fields_set and not self.idempotent:
-            chosen = {name: value for name, value in chosen.items() if name not in ("max_deliveries", "max_retries")}
-        return TaskOptions(**(chosen | {name: getattr(self, name) for name in self.model_fields_set}))
+def _retry(value: object) -> RetryPolicy:
+    if not isinstance(value, RetryPolicy):
+        raise ValueError(f"{value!r} is no RetryPolicy; the number of retries is max_retries=")
+    return value
 
 
 class TaskOptionsDict(TypedDict, total=False):
-    """The keywords of `@app.task(...)`, for type checkers."""
+    """The keywords of `@app.task(...)` and `TaskOptions(...)`."""
 
-    name: str
+    name: str | None
     queue: str
     max_retries: int | None
     retry: RetryPolicy
@@ -191,47 +134,70 @@ class TaskOptionsDict(TypedDict, total=False):
     result: bool
     result_ttl: float | timedelta
     idempotent: bool
-    unknown_grace: float | timedelta
+    unknown_grace: float | timedelta | None
     log_args: bool
 
 
-class CallOptions(BaseModel):
-    """Options of one call (`task.options(...)`). Times in seconds; `eta` is an aware datetime."""
+@dataclass(frozen=True, init=False)
+class TaskOptions:
+    """Options of a task, in seconds; an app's `defaults` are overridden by the task's own, those by the call's.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises TypeError for an unknown option and ValueError for a bad value, so that a typo fails at import.
+    """
 
-    countdown: Seconds | None = None
-    eta: datetime | None = None
-    expires: Seconds | None = None
-    queue: str | None = None
-    message_id: str | None = None
-    headers: Mapping[str, str] | None = None
+    name: str | None = None
+    queue: str = "default"
+    max_retries: int | None = 3
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = None
+    expires: float | None = None
+    max_deliveries: int = 3
+    unique: Unique | None = None
+    result: bool = True
+    result_ttl: float = 900.0
+    idempotent: bool = True
+    unknown_grace: float | None = None
+    log_args: bool = False
+    #: What was written down; the rest are defaults.
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
-    @field_validator("eta")
-    @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.utcoffset() is None:
-            raise ValueError(
-                f"eta {value.isoformat()} has no time zone; write datetime.now(UTC) or .replace(tzinfo=UTC)"
-            )
-        return value
+    def __init__(self, **options: Unpack[TaskOptionsDict]) -> None:
+        values = checks.checked("a task", options, _TASK)
+        if values.get("idempotent") is False:  # one delivery, no retries, unless the task says otherwise
+            values = {"max_deliveries": 1, "max_retries": 0} | values
+        self.__dict__.update(values, given=frozenset(options))
 
-    @field_validator("message_id")
-    @classmethod
-    def _id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9._:@/-]{1,128}", value):
-            raise ValueError(f"{value!r} is no message id: use 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
-        return value
+    def over(self, defaults: TaskOptions | None) -> TaskOptions:
+        """These options where they were given, the defaults elsewhere."""
+        if defaults is None:
+            return self
+        chosen = {name: getattr(defaults, name) for name in defaults.given}
+        if (
+            "idempotent" in self.given and not self.idempotent
+        ):  # the app's retries are not for a task that asks for none
+            chosen = {name: value for name, value in chosen.items() if name not in ("max_deliveries", "max_retries")}
+        return TaskOptions(**(chosen | {name: getattr(self, name) for name in self.given}))
 
-    @model_validator(mode="after")
-    def _one_time(self) -> Self:
-        if self.countdown is not None and self.eta is not None:
-            raise ValueError("give countdown (seconds from now) or eta (a datetime), not both")
-        return self
+
+_TASK: Mapping[str, checks.Check] = {
+    "name": checks.optional(checks.text),
+    "queue": checks.queue,
+    "max_retries": checks.optional(checks.count(0)),
+    "retry": _retry,
+    "timeout": checks.optional(checks.duration),
+    "expires": checks.optional(checks.duration),
+    "max_deliveries": checks.count(1),
+    "unique": _unique,
+    "result": checks.flag,
+    "result_ttl": checks.duration,
+    "idempotent": checks.flag,
+    "unknown_grace": checks.optional(checks.duration),
+    "log_args": checks.flag,
+}
 
 
 class CallOptionsDict(TypedDict, total=False):
-    """The keywords of `task.options(...)`, for type checkers."""
+    """The keywords of `task.options(...)` and `CallOptions(...)`."""
 
     countdown: float | timedelta | None
     eta: datetime | None
@@ -239,3 +205,37 @@ class CallOptionsDict(TypedDict, total=False):
     queue: str | None
     message_id: str | None
     headers: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, init=False)
+class CallOptions:
+    """Options of one call (`task.options(...)`), in seconds; `eta` is an aware datetime. Errors as in TaskOptions."""
+
+    countdown: float | None = None
+    eta: datetime | None = None
+    expires: float | None = None
+    queue: str | None = None
+    message_id: str | None = None
+    headers: Mapping[str, str] | None = None
+    #: What was written down.
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def __init__(self, **options: Unpack[CallOptionsDict]) -> None:
+        self.__dict__.update(checks.checked("a call", options, _CALL), given=frozenset(options))
+        if self.countdown is not None and self.eta is not None:
+            raise ValueError("give countdown (seconds from now) or eta (a datetime), not both")
+
+    def over(self, defaults: CallOptions) -> CallOptions:
+        """These options where they were given, the defaults elsewhere."""
+        chosen = {name: getattr(options, name) for options in (defaults, self) for name in options.given}
+        return CallOptions(**chosen)
+
+
+_CALL: Mapping[str, checks.Check] = {
+    "countdown": checks.optional(checks.duration),
+    "eta": checks.optional(checks.aware),
+    "expires": checks.optional(checks.duration),
+    "queue": checks.optional(checks.queue),
+    "message_id": checks.optional(checks.message_id),
+    "headers": checks.optional(checks.headers),
+}

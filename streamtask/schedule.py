@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict, get_args
 
-from streamtask.walltime import require_aware, to_ms
+from streamtask.moments import require_aware, to_ms
 from streamtask.when import At, Every, When
 
 __all__ = ["At", "Every", "Missed", "Overlap", "Plan", "Schedule", "ScheduleOptionsDict", "When", "dst_note", "plan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,9 +13,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from streamtask.duration import Seconds
+from streamtask.duration import seconds
 from streamtask.errors import ConfigError
 from streamtask.policy import UNKNOWN_GRACE
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
 
 
 class Settings(BaseSettings):

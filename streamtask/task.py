@@ -77,10 +77,13 @@ class Task(Generic[P, R]):
         `countdown` (seconds), `eta` (aware datetime), `expires` (seconds), `queue`, `message_id`, `headers`. A line
         `task.options(queue="x")` on its own does nothing: write `task.options(queue="x").delay(...)`.
         """
+        return self.with_call(CallOptions(**options))
+
+    def with_call(self, options: CallOptions) -> Self:
+        """The same as `options(...)`, with options that are an object already."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        chosen = {name: getattr(self._call, name) for name in self._call.model_fields_set}
-        twin._call = CallOptions(**(chosen | dict(options)))
+        twin._call = options.over(self._call)
         return twin
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:

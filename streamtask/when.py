@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from streamtask.walltime import from_ms, require_aware, to_ms
+from streamtask.moments import from_ms, require_aware, to_ms
 
 _UNITS = {"weeks": 604_800_000, "days": 86_400_000, "hours": 3_600_000, "minutes": 60_000, "seconds": 1000}
 _SHORT = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s"}

@@ -1,0 +1,46 @@
+"""What user code raises to steer its own task: `Retry`, `Reject`, `Snooze`. They become verdicts and are no errors."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from streamtask.duration import seconds
+
+
+class Retry(Exception):
+    """Raise in a task: again after `delay` seconds (or `at`); None takes the policy's wait. Counts as an attempt."""
+
+    def __init__(
+        self,
+        delay: float | timedelta | None = None,
+        *,
+        at: datetime | None = None,
+        reason: str = "",
+        counts: bool = True,
+    ) -> None:
+        super().__init__(reason or "retry asked for")
+        self.delay, self.at, self.reason, self.counts = _when("Retry", delay, at), at, reason, counts
+
+
+class Reject(Exception):
+    """Raise in a task: it can never succeed. It becomes a dead letter; `bury=False` drops it instead."""
+
+    def __init__(self, reason: str, *, bury: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.bury = reason, bury
+
+
+class Snooze(Exception):
+    """Raise in a task: not now, again after `delay` seconds (or `at`). Neither an attempt nor an error."""
+
+    def __init__(self, delay: float | timedelta | None = None, *, at: datetime | None = None, reason: str = "") -> None:
+        super().__init__(reason or "snoozed")
+        if delay is None and at is None:
+            raise ValueError("Snooze needs a delay in seconds or at=<aware datetime>")
+        self.delay, self.at, self.reason = _when("Snooze", delay, at), at, reason
+
+
+def _when(who: str, delay: float | timedelta | None, at: datetime | None) -> float | None:
+    if at is not None and at.utcoffset() is None:
+        raise ValueError(f"{who}(at={at.isoformat()}) has no time zone; write datetime.now(UTC) + ...")
+    return None if delay is None else seconds(delay)
