@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from pydantic_core import from_json
 
 from streamtask.errors import Cancelled, NotInTask
 from streamtask.message import MAX_MS, Message
+
+if TYPE_CHECKING:
+    import logging
 
 
 def from_ms(ms: float) -> datetime:
@@ -119,6 +121,8 @@ class Context:
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `streamtask.task` that adds id, task, queue and attempt to each record."""
+        import logging
+
         extra = {"id": self.id, "task": self.task, "queue": self.queue, "attempt": self.attempt}
         return logging.LoggerAdapter(logging.getLogger("streamtask.task"), extra)
 
