@@ -1,0 +1,121 @@
+"""What worker and beat share: the app at its address, the event loop, the signals, and the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from streamtask.app import StreamTask
+from streamtask.broker.link import CONNECTION_ERRORS
+from streamtask.broker.server import Server
+from streamtask.cli.apps import Loaded, app_path, load_app, need_tasks
+from streamtask.cli.failures import GAVE_BACK, INTERRUPTED, Failure
+from streamtask.cli.options import Globals
+from streamtask.cli.reach import check_namespace
+from streamtask.logs import LogReporter, adopt_logging, to_stderr
+
+if sys.platform != "win32":
+    import uvloop
+
+#: The fix for a Redis that may throw tasks away.
+NO_EVICTION = "Set maxmemory-policy noeviction (and give the cache a Redis of its own)"
+
+
+def open_app(options: Globals, argument: str | None, include: tuple[str, ...] = (), embedded: bool = False) -> Loaded:
+    """Import the app and put it where the command line says; raises AppImportError, also when it has no tasks."""
+    if embedded and options.url:
+        raise click.UsageError("--embedded brings its own Redis; leave out --url")
+    loaded = load_app(app_path(argument, options.app), include)
+    need_tasks(loaded)
+    place(loaded.app, options, "embedded://" if embedded else options.url)
+    return loaded
+
+
+def place(app: StreamTask, options: Globals, url: str | None) -> None:
+    """Let the command line's server and namespace stand in for those of the code; before the app's first use."""
+    if url:
+        app.post.relocate(url)
+        app.post.address = replace(app.post.address, source="--embedded" if url != options.url else "--url")
+    if options.namespace:
+        app.namespace = app.post.namespace = check_namespace(options.namespace)
+
+
+async def connect(app: StreamTask, connecting: Awaitable[None]) -> None:
+    """Wait for the first connection; SendError that says what to do when Redis is not there."""
+    try:
+        await connecting
+    except CONNECTION_ERRORS as error:
+        raise app.post.sender.unreachable(error) from None
+
+
+def check_eviction(app: StreamTask, server: Server) -> list[str]:
+    """Warnings about a Redis that may throw tasks away; Failure unless the setting `allow_eviction` is on."""
+    if server.policy is None or server.policy == "noeviction":
+        return []
+    text = f"redis evicts keys ({server.policy}): tasks can vanish. {NO_EVICTION}."
+    if app.post.settings.allow_eviction:
+        return [text]
+    where = f" The address came from {app.post.address.source}."
+    raise Failure(f"{text}{where} To start all the same: STREAMTASK_ALLOW_EVICTION=1")
+
+
+def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]]) -> int:
+    """Run `main` on a loop of its own, with the log on standard error; returns its exit code."""
+    report = to_stderr(level=options.level, as_json=options.log_format == "json", colour=options.color(sys.stderr))
+    adopt_logging(report)
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    try:
+        code = runner.run(main(report))
+        if code in (GAVE_BACK, INTERRUPTED):
+            report.close()
+            _leave(code)
+        runner.close()
+        return code
+    finally:
+        report.close()
+
+
+class Signals:
+    """SIGINT and SIGTERM: the first drains, the second stops now, a third ends the process where it stands."""
+
+    def __init__(self, drain: Callable[[str], None], now: Callable[[], None]) -> None:
+        self._drain, self._now = drain, now
+        self._seen = 0
+
+    def install(self) -> None:
+        """Take them over; on the event loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if sys.platform == "win32":
+                signal.signal(number, lambda n, _: loop.call_soon_threadsafe(self._received, signal.Signals(n)))
+            else:
+                loop.add_signal_handler(number, self._received, number)
+
+    def _received(self, number: signal.Signals) -> None:
+        self._seen += 1
+        if self._seen == 1:
+            self._drain(number.name)
+        elif self._seen == 2:
+            self._now()
+        else:
+            os._exit(INTERRUPTED)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    return None if sys.platform == "win32" else uvloop.new_event_loop
+
+
+def _leave(code: int) -> None:
+    """End the process although threads of tasks may still run: Python would wait for some of them for ever."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
