@@ -61,6 +61,7 @@ class Broker:
         self._writer = Link(url, name=consumer)
         self._control = Link(url, name=consumer)
         self._reader_id: int | None = None
+        self._block = BLOCK
 
     async def connect(self) -> Server:
         """Find out what the server can do and give it the scripts."""
@@ -103,11 +104,12 @@ class Broker:
                     raise reply
             return [found for reply in replies for found in _entries(reply)]
         await self._know_reader()
-        block = (BLOCK if self._native else BLOCK_FALLBACK) if wait else None
+        block = min(self._block, BLOCK if self._native else BLOCK_FALLBACK) if wait else None
         return _entries(await self._reader.call(*self._read(wants, lease, block)))
 
     async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> list[tuple[str, list[Entry]]]:
         """Without native CLAIM: what was given back and, with `lease` seconds, what has been idle for that long."""
+        await self._know_reader()
         ms = 0 if lease is None else int(lease * 1000)
         calls = [call_of(READ, [keys.stream], (GROUP, self.consumer, count, ms)) for keys, count in wants]
         found = []
@@ -119,9 +121,16 @@ class Broker:
         return found
 
     async def unblock(self) -> None:
-        """End a read that waits; what it would have read stays in the stream."""
+        """End a read that waits in Redis; what it would have read stays in the stream.
+
+        A read that is still on its way there is not ended, so who needs its end asks again. Where the right to do this
+        is missing, later reads wait for BLOCK_FALLBACK only.
+        """
         if self._reader_id is not None and self._reader.connected:
-            await self._control.batch([("CLIENT", "UNBLOCK", self._reader_id)])
+            try:
+                await self._control.call("CLIENT", "UNBLOCK", self._reader_id)
+            except ResponseError:
+                self._block = BLOCK_FALLBACK
 
     @property
     def native(self) -> bool:

@@ -45,6 +45,7 @@ class Fetcher:
         self._report, self._renew_all, self._revive, self._gap, self._burst = report, renew_all, revive, gap, burst
         self._stopping = asyncio.Event()
         self._busy = False
+        self._reading: asyncio.Future[list[tuple[str, list[Entry]]]] | None = None
         self._turns = 0
         self._last_good = time.monotonic()
         self._holiday_until = 0.0
@@ -75,9 +76,8 @@ class Fetcher:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
         self._stopping.set()
         self._executor.roomy.set()
-        # Without the right to unblock the read ends by itself, in BLOCK seconds at most.
-        with suppress(*CONNECTION_ERRORS, ResponseError):
-            await self._broker.unblock()
+        while self._reading is not None and not self._reading.done():
+            await self._end(self._reading)
 
     async def _turn(self) -> bool:
         """One read; True when a burst worker has nothing left to do."""
@@ -93,7 +93,8 @@ class Fetcher:
                 return False
         wait = (not self._busy or len(wants) == 1) and not self._burst
         sent_at = time.monotonic()
-        found = await self._broker.fetch(_one_count(wants) if wait else wants, self._claim_lease(sent_at), wait)
+        lease = self._claim_lease(sent_at)
+        found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
         self.polled_at = time.monotonic()
         self._busy = bool(found)
         self._admit(found, sent_at)
@@ -102,6 +103,30 @@ class Fetcher:
                 return True
             await self._executor.roomy.wait()
         return False
+
+    async def _wait(self, wants: Wants, lease: float | None) -> list[tuple[str, list[Entry]]]:
+        """A read that waits in Redis for a first message.
+
+        It names only queues that have room, so it is ended as soon as another one has room too: else an idle queue
+        would keep a busy one waiting for slots that are free.
+        """
+        reading = self._reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), lease, wait=True))
+        left_out = [queue for queue in self._queues if all(keys is not queue.keys for keys, _ in wants)]
+        while left_out and not reading.done():
+            roomy = asyncio.ensure_future(self._executor.roomy.wait())
+            await asyncio.wait({reading, roomy}, return_when=asyncio.FIRST_COMPLETED)
+            roomy.cancel()
+            self._executor.roomy.clear()
+            if self._stopping.is_set() or any(self._executor.demand(queue.kinds) > 0 for queue in left_out):
+                while not reading.done():
+                    await self._end(reading)
+        return await reading
+
+    async def _end(self, reading: asyncio.Future[list[tuple[str, list[Entry]]]]) -> None:
+        """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet."""
+        with suppress(*CONNECTION_ERRORS):
+            await self._broker.unblock()
+        await asyncio.wait({reading}, timeout=0.05)
 
     def _wants(self) -> Wants:
         """Each queue's share of the room. COUNT is per stream, so the streams of one read share it."""
