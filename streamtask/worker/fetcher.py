@@ -76,8 +76,13 @@ class Fetcher:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
         self._stopping.set()
         self._executor.roomy.set()
-        while self._reading is not None and not self._reading.done():
+        while self._reading is not None and self.waits:
             await self._end(self._reading)
+
+    @property
+    def waits(self) -> bool:
+        """Is a read waiting in Redis now?"""
+        return self._reading is not None and not self._reading.done()
 
     async def _turn(self) -> bool:
         """One read; True when a burst worker has nothing left to do."""

@@ -1,0 +1,40 @@
+"""A queue whose slots were busy is read again as soon as one is free, however idle its neighbours are."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.support import aeventually
+from tests.worker.kit import Lab
+
+
+async def test_an_idle_queue_does_not_hold_up_a_busy_one(lab: Lab) -> None:
+    """The read that waits names only queues with room; it must end when another has room, long before it times out."""
+    ran: list[int] = []
+    hold = threading.Event()
+
+    def slow(i: int) -> None:
+        hold.wait(0.02)
+        ran.append(i)
+
+    async def idle() -> None: ...
+
+    busy = lab.task(slow, queue="busy", result=False)
+    lab.task(idle, queue="idle")
+    busy.delay_many(busy.s(i) for i in range(40))
+    async with lab.worker(threads=1, prefetch=0.0):
+        # A read that waits in Redis lasts for seconds; if each slot had to wait for its end, this would take a minute.
+        await aeventually(lambda: len(ran) == 40, timeout=20)
+        await lab.empty("busy")
+
+
+async def test_a_worker_with_a_waiting_read_stops_at_once(lab: Lab) -> None:
+    """A stop ends the read in Redis instead of waiting for it."""
+
+    async def idle() -> None: ...
+
+    lab.task(idle)
+    async with lab.worker() as worker:
+        await aeventually(lambda: worker.fetcher.waits)
+        await worker.fetcher.stop()
+        await aeventually(lambda: not worker.fetcher.waits, timeout=0.9)
