@@ -67,11 +67,14 @@ class Link:
     """One asyncio connection that connects by itself; calls wait for each other.
 
     Raises redis-py's errors: ConnectionError and TimeoutError when the server is away, ResponseError for its refusals.
+    The timeout is ours, not redis-py's: its sends go through `asyncio.wait_for`, which before Python 3.12 may lose the
+    cancellation of who waits, so that a loop that was told to end goes on for ever.
     """
 
     def __init__(self, url: str, *, timeout: float = READ_TIMEOUT, name: str | None = None) -> None:
         kind, arguments = _arguments(aio.parse_url, url, timeout, name)
-        self._connection: Any = (kind or aio.Connection)(**arguments)
+        self._timeout: float = arguments["socket_timeout"]
+        self._connection: Any = (kind or aio.Connection)(**(arguments | {"socket_timeout": None}))
         self._lock = asyncio.Lock()
 
     @property
@@ -79,12 +82,12 @@ class Link:
         """Is there a connection now?"""
         return bool(self._connection.is_connected)
 
-    async def call(self, *command: Arg, timeout: float | None = None) -> Any:
-        """Send one command and return its raw reply; `timeout` seconds replace the link's own for this read."""
-        async with self._lock:
-            await self._connect()
-            await self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
-            return await self._read(timeout)
+    async def call(self, *command: Arg) -> Any:
+        """Send one command and return its raw reply."""
+        (reply,) = await self.batch([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """Run a script; a server that does not know it (any more) gets its text."""
@@ -96,34 +99,31 @@ class Link:
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
         """Send many commands in one write; an error reply stands in the list as an exception."""
         async with self._lock:
-            await self._connect()
-            packed = self._connection.pack_commands(commands)
-            await self._connection.send_packed_command(packed, check_health=False)
-            replies: list[Any] = []
-            for _ in commands:
-                try:
-                    replies.append(await self._read(None))
-                except ResponseError as error:
-                    replies.append(error)
-            return replies
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._exchange(commands)
+            except BaseException as error:
+                await self.close()  # what is still to come would be taken for the next command's reply
+                if isinstance(error, TimeoutError):
+                    raise RedisTimeoutError(f"no answer within {self._timeout:g} s") from None
+                raise
 
     async def close(self) -> None:
         """Close the connection; a later call opens it again."""
         await self._connection.disconnect(nowait=True)
 
-    async def _connect(self) -> None:
-        if not self._connection.is_connected:
-            await self._connection.connect()
-
-    async def _read(self, timeout: float | None) -> Any:
-        if timeout is None:
-            return await self._connection.read_response()
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._connection.read_response(timeout=float("inf"))
-        except TimeoutError:
-            await self._connection.disconnect(nowait=True)
-            raise RedisTimeoutError(f"no answer within {timeout:g} s") from None
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._connection
+        if not connection.is_connected:
+            await connection.connect()
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        return replies
 
 
 class LinkPool:
@@ -223,7 +223,8 @@ class Watch:
 
     def __init__(self, url: str, channel: str, *, timeout: float) -> None:
         kind, arguments = _arguments(aio.parse_url, url, timeout, None)
-        self._connection: Any = (kind or aio.Connection)(**arguments)
+        self._timeout: float = arguments["socket_timeout"]
+        self._connection: Any = (kind or aio.Connection)(**(arguments | {"socket_timeout": None}))  # as in Link
         self._channel = channel
 
     async def __aenter__(self) -> Self:
@@ -244,11 +245,17 @@ class Watch:
             await asyncio.sleep(min(timeout, 0.2))
 
     async def _subscribe(self) -> None:
-        await self._connection.connect()
-        await self._connection.send_packed_command(
-            self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False
-        )
-        await self._connection.read_response()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._connection.connect()
+                packed = self._connection.pack_command("SUBSCRIBE", self._channel)
+                await self._connection.send_packed_command(packed, check_health=False)
+                await self._connection.read_response()
+        except BaseException as error:
+            await self._connection.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise RedisTimeoutError(f"no answer within {self._timeout:g} s") from None
+            raise
 
 
 class SyncWatch:
