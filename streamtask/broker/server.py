@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from streamtask.broker.link import Link, ResponseError
+from streamtask.broker.link import Command, Link, ResponseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,23 @@ class Server:
 
 async def probe(link: Link, namespace: str) -> Server:
     """Ask a server what it is; raises redis-py's connection errors, and tolerates commands that are forbidden to us."""
+    return answers(await link.batch(questions(namespace)))
+
+
+def questions(namespace: str) -> list[Command]:
+    """The commands whose replies tell what a server is and can do."""
     key = f"{{{namespace}}}:probe"
-    info, commands, claim, fsync = await link.batch(
-        [
-            ("INFO",),
-            ("COMMAND", "LIST", "FILTERBY", "PATTERN", "xackdel"),
-            ("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "CLAIM", 1, "STREAMS", key, ">"),
-            ("CONFIG", "GET", "appendfsync"),
-        ]
-    )
+    return [
+        ("INFO",),
+        ("COMMAND", "LIST", "FILTERBY", "PATTERN", "xackdel"),
+        ("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "CLAIM", 1, "STREAMS", key, ">"),
+        ("CONFIG", "GET", "appendfsync"),
+    ]
+
+
+def answers(replies: Sequence[Any]) -> Server:
+    """The server, from the replies to `questions`."""
+    info, commands, claim, fsync = replies
     facts = {} if isinstance(info, Exception) else parse_info(info)
     engine = facts.get("server_name", "redis")
     return Server(

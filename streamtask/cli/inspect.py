@@ -1,0 +1,161 @@
+"""`streamtask inspect`: queues, workers and schedules at a glance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import click
+
+from streamtask.cli.command import Command, globals_of
+from streamtask.cli.failures import USAGE, Failure
+from streamtask.cli.reach import namespace_of, reach
+from streamtask.cli.text import ago, clock, count, plural, print_json, size, span, table
+from streamtask.inspector import ProcessView, QueueView, Snapshot, snapshot
+
+_HELP = """Show the queues of a namespace, its workers and beats, and its schedules; or one QUEUE or WORKER by its name.
+
+\b
+WAITING  messages that no worker holds          DUE     wait for their time (countdown, eta, retry)
+RUNNING  held by workers, read ahead included   DEAD    failed for good: streamtask dead list
+OLDEST   how long the first of them waits
+"""
+_EXAMPLES = """
+streamtask inspect                             the only namespace of this Redis
+streamtask inspect --namespace shop --watch    again every second
+streamtask inspect queue mail
+streamtask inspect --format json | jq '.queues[] | select(.waiting > 1000)'
+"""
+#: Seconds between two looks of --watch.
+EVERY = 1.0
+
+
+@click.command("inspect", cls=Command, help=_HELP, examples=_EXAMPLES)
+@click.argument("kind", type=click.Choice(["queue", "worker"]), required=False)
+@click.argument("name", required=False)
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.pass_context
+def command(ctx: click.Context, kind: str | None, name: str | None, watch: bool) -> None:
+    """Look once, or again and again."""
+    if kind and not name:
+        raise click.UsageError(f"which {kind}? streamtask inspect {kind} NAME")
+    options = globals_of(ctx)
+    client = reach(options)
+    namespace = namespace_of(options, client)
+    while True:
+        seen = client.drive(snapshot(namespace))
+        if options.json:
+            print_json(as_json(seen, kind, name))
+        else:
+            if watch and options.color():
+                click.clear()
+            click.echo("\n".join(lines(seen, kind, name)))
+        if not watch:
+            return
+        time.sleep(EVERY)
+
+
+def lines(seen: Snapshot, kind: str | None = None, name: str | None = None) -> list[str]:
+    """The whole picture, or one queue or worker of it."""
+    queues, processes = chosen(seen, kind, name)
+    blocks = [[header(seen)]]
+    if kind != "worker":
+        blocks.append(queue_table(queues))
+    if processes:
+        blocks.append(process_table(processes, seen.now))
+    if seen.schedules and kind is None:
+        blocks.append(schedule_table(seen))
+    return [line for i, block in enumerate(blocks) for line in (["", *block] if i > 1 else block)]
+
+
+def chosen(seen: Snapshot, kind: str | None, name: str | None) -> tuple[Sequence[QueueView], Sequence[ProcessView]]:
+    """What was asked for; Failure (usage) when it is not there."""
+    if kind == "queue":
+        queues = [queue for queue in seen.queues if queue.name == name]
+        if not queues:
+            raise Failure(f"{seen.namespace} has no queue {name!r}; it has {_all(q.name for q in seen.queues)}", USAGE)
+        return queues, [process for process in seen.processes if name in process.queues]
+    if kind == "worker":
+        found = [process for process in seen.processes if process.consumer.startswith(name or "")]
+        if not found:
+            known = _all(process.consumer for process in seen.processes)
+            raise Failure(f"{seen.namespace} has no worker {name!r}; it has {known}", USAGE)
+        return (), found
+    return seen.queues, seen.processes
+
+
+def header(seen: Snapshot) -> str:
+    """The server, and how many work."""
+    server = seen.server
+    engine = "redis" if server.engine == "redis" else server.engine
+    memory = "" if server.memory is None else f"  memory {size(server.memory)}"
+    memory += f" of {size(server.maxmemory)}" if server.maxmemory else ""
+    policy = f"  {server.policy}" if server.policy else ""
+    people = f"{plural(len(seen.of('worker')), 'worker')}, {plural(len(seen.of('beat')), 'beat')}"
+    return f"{seen.namespace} on {engine} {server.version}{memory}{policy}    {people}    {clock(seen.now)}"
+
+
+def queue_table(queues: Sequence[QueueView]) -> list[str]:
+    """A line a queue, and their sum when there are several."""
+    rows = []
+    for queue in queues:
+        note = "  ! no worker" if (queue.waiting or queue.due) and not queue.workers else ""
+        if queue.overdue_s is not None and queue.overdue_s > 5:
+            note += f"  ! overdue by {span(queue.overdue_s)}: nobody moves what is due"
+        numbers = (queue.waiting, queue.running, queue.due, queue.dead)
+        rows.append([queue.name, *map(count, numbers), span(queue.oldest_s), f"{queue.workers}{note}"])
+    if len(queues) > 1:
+        sums = (sum(getattr(queue, name) for queue in queues) for name in ("waiting", "running", "due", "dead"))
+        rows.append(["(all)", *map(count, sums), span(max((q.oldest_s or 0 for q in queues), default=0) or None), ""])
+    return table(["QUEUE", "WAITING", "RUNNING", "DUE", "DEAD", "OLDEST", "WORKERS"], rows, " rrrrr ")
+
+
+def process_table(processes: Sequence[ProcessView], now: datetime) -> list[str]:
+    """A line a worker or beat."""
+    rows = []
+    for process in sorted(processes, key=lambda process: (process.kind != "worker", process.consumer)):
+        slots = ", ".join(f"{number} {kind}s" for kind, number in process.slots.items())
+        running = "-" if process.running is None else count(process.running)
+        serves = " ".join(process.queues) or (
+            f"{process.schedules} schedules" if process.schedules is not None else "-"
+        )
+        rows.append([process.consumer, process.kind, running, slots or "-", ago(process.started_at, now), serves])
+    return table(["WORKER", "KIND", "RUNNING", "SLOTS", "STARTED", "SERVES"], rows, "  r")
+
+
+def schedule_table(seen: Snapshot) -> list[str]:
+    """A line a schedule."""
+    rows = []
+    for schedule in seen.schedules:
+        late = "  ! no beat" if schedule.late_s is not None and schedule.late_s > 5 else ""
+        late_by = span(schedule.late_s) if schedule.late_s is not None else "-"
+        rows.append(
+            [
+                schedule.name,
+                schedule.when,
+                clock(schedule.next),
+                clock(schedule.last),
+                f"{late_by}{late}",
+                schedule.state,
+            ]
+        )
+    return table(["SCHEDULE", "WHEN", "NEXT", "LAST TICK", "LATE", "STATE"], rows)
+
+
+def as_json(seen: Snapshot, kind: str | None = None, name: str | None = None) -> dict[str, object]:
+    """The same as one object."""
+    queues, processes = chosen(seen, kind, name)
+    return {
+        "namespace": seen.namespace,
+        "now": seen.now,
+        "redis": seen.server,
+        "queues": list(queues),
+        "workers": [process for process in processes if process.kind == "worker"],
+        "beats": [process for process in processes if process.kind == "beat"],
+        "schedules": list(seen.schedules) if kind is None else [],
+    }
+
+
+def _all(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
