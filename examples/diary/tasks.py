@@ -92,7 +92,7 @@ def _scan(name: str, targets: Callable[[Session, date], list[T]]) -> list[T]:
 def _report(kind: str, results: list[Result[str]]) -> int:
     new = sum(not result.duplicate for result in results)
     if results:
-        current().logger.info("%d %s summaries are missing: %d sent, the others wait already", len(results), kind, new)
+        current().logger.info("%d %s summaries are missing, %d of them were not queued yet", len(results), kind, new)
     return new
 
 

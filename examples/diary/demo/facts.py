@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import cast
 
 from sqlalchemy import func, select
@@ -90,8 +89,8 @@ def running(database: Database, pid: int) -> int:
 
 def dead_items(environment: Mapping[str, str]) -> list[str]:
     """The items of the dead letters that Redis holds, asked for as a user would."""
-    command: list[str | Path] = [
-        STREAMTASK,
+    command = [
+        *STREAMTASK,
         "dead",
         "list",
         "--namespace",

@@ -15,8 +15,9 @@ from typing import Self
 
 from examples.diary.demo.plan import ROOT
 
-#: The command beside this interpreter.
-STREAMTASK = Path(sys.executable).parent / "streamtask"
+_SCRIPT = Path(sys.executable).parent / "streamtask"
+#: The command beside this interpreter; in a clone whose package is not installed, the module.
+STREAMTASK = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-m", "streamtask"]
 #: Seconds to end by themselves after SIGTERM.
 GRACE = 15.0
 
@@ -29,8 +30,6 @@ class Fleet:
     """Child processes by name, each with its log file. Leaving the `with` block ends all of them."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        if not STREAMTASK.exists():
-            raise DemoFailed(f"{STREAMTASK} is missing: install streamtask into this environment (make demo does)")
         self.folder, self.environment = folder, environment
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.killed: set[str] = set()
@@ -42,7 +41,7 @@ class Fleet:
         """
         with self.log(name).open("wb") as log:
             self.processes[name] = subprocess.Popen(
-                [STREAMTASK, *arguments],
+                [*STREAMTASK, *arguments],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

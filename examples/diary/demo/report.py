@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 import time
@@ -107,10 +108,11 @@ def _rows(facts: Facts, dead: Sequence[str]) -> list[tuple[str, str, str]]:
 
 def dead_command(plan: Plan) -> str:
     """The command that shows the dead letters, as one types it at the top of the clone; it starts the Redis again."""
-    return f"STREAMTASK_URL={plan.url} {_short(STREAMTASK)} dead list --namespace diary --queue summaries"
+    program = shlex.join([_short(STREAMTASK[0]), *STREAMTASK[1:]])
+    return f"STREAMTASK_URL={shlex.quote(plan.url)} {program} dead list --namespace diary --queue summaries"
 
 
-def _short(path: os.PathLike[str]) -> str:
+def _short(path: str | os.PathLike[str]) -> str:
     """The path from the top of the clone, where that is shorter."""
     relative = os.path.relpath(path, ROOT)
     return os.fspath(path) if relative.startswith("..") else relative
