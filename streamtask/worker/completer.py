@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamtask.broker.broker import Broker
-from streamtask.broker.link import CONNECTION_ERRORS, Command, passing
+from streamtask.broker.link import CONNECTION_ERRORS, Arg, Command, passing
 from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import Delivery, QueueState, State
@@ -104,14 +104,31 @@ class Completer:
             tokens = [arg for delivery in part for arg in (delivery.id, delivery.count)]
             calls.append(self._broker.done_call(queue.keys, tokens))
             sent.append([(delivery, Finish("done"), delivery.count) for delivery in part])
-        for settle in _parts(batch.settle):
-            extra, args = settle_items(queue.keys, settle, self._broker.consumer, self._clock.now())
+        for items in _parts(batch.settle):
+            settle = items
+            try:
+                extra, args = self._items(queue, settle)
+            except Exception:  # noqa: BLE001 - one text of a user's that JSON cannot carry must not hold up the others
+                settle = [(delivery, self._writable(queue, delivery, verdict)) for delivery, verdict in items]
+                extra, args = self._items(queue, settle)
             calls.append(self._broker.settle_call(queue.keys, extra, args))
             sent.append([(delivery, verdict, delivery.count) for delivery, verdict in settle])
         for start in range(0, len(batch.release), ITEMS):
             release = batch.release[start : start + ITEMS]
             calls.append(self._broker.release_call(queue.keys, release_items(release)))
             sent.append([(delivery, verdict, delivery.count) for delivery, verdict in release])
+
+    def _items(self, queue: QueueState, settle: list[tuple[Delivery, Verdict]]) -> tuple[list[str], list[Arg]]:
+        return settle_items(queue.keys, settle, self._broker.consumer, self._clock.now())
+
+    def _writable(self, queue: QueueState, delivery: Delivery, verdict: Verdict) -> Verdict:
+        """The verdict, or a dead letter in place of one that cannot be put into bytes."""
+        try:
+            self._items(queue, [(delivery, verdict)])
+        except Exception as error:
+            logger.exception("the verdict on %s in %s cannot be written", delivery.message_id, queue.name)
+            return Bury("result", Failure("Unwritable", ascii(error)[:1000]))
+        return verdict
 
     def _answered(self, items: Sent, reply: Any) -> bool:
         """Read one call's reply; False when an item must be tried again."""
