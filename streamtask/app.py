@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from streamtask.address import safe_url
 from streamtask.checks import NAME, check_name
@@ -20,6 +19,7 @@ from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOp
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
 from streamtask.schedule import Schedule, ScheduleOptionsDict
+from streamtask.signature import dump_arguments
 from streamtask.task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
@@ -250,7 +250,9 @@ class StreamTask:
         if call.headers:
             meta["headers"] = dict(call.headers)
         queue = call.queue or "default"
-        return self.post.build(self.post.keys(queue), task, queue, to_json(args or {}), meta, call, None, CURRENT.get())
+        return self.post.build(
+            self.post.keys(queue), task, queue, dump_arguments(task, args or {}), meta, call, None, CURRENT.get()
+        )
 
     def _result(self, outgoing: Any, receipt: Any) -> Result[Any]:
         known = self.tasks.get(outgoing.message.task)

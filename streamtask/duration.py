@@ -32,10 +32,10 @@ def show(value: float) -> str:
     """A duration for people: `0.412 s`, `15 s`, `5 min`, `2 h 4 min`, `3 d`."""
     if value < 60:
         return f"{value:.3f}".rstrip("0").rstrip(".") + " s"
-    minutes = round(value / 60)
-    if minutes < 60:
-        return f"{minutes} min" if value % 60 == 0 else f"{int(value // 60)} min {round(value % 60)} s"
-    hours, minutes = divmod(minutes, 60)
+    if round(value) < 3600:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(value / 60), 60)
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from streamtask.duration import seconds
 from streamtask.message import Message
-from streamtask.options import TaskOptions
+from streamtask.options import RetryPolicy, TaskOptions
 from streamtask.steering import Reject, Retry, Snooze
 
 #: Seconds that a message waits before it is offered again to a worker that may know it.
@@ -37,10 +37,11 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
+        """The error's name, text and traceback, without what JSON cannot carry (half characters, as in some paths)."""
         text = "".join(traceback.format_exception(error))
         if len(text) > TRACEBACK_TEXT:  # the end names the error, so the beginning goes
             text = "…" + text[-TRACEBACK_TEXT:]
-        return cls(type(error).__qualname__, _safe_str(error)[:ERROR_TEXT], text)
+        return cls(type(error).__qualname__, _storable(_safe_str(error)[:ERROR_TEXT]), _storable(text))
 
 
 def _safe_str(error: BaseException) -> str:
@@ -48,6 +49,10 @@ def _safe_str(error: BaseException) -> str:
         return str(error)
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may fail; the worker must not
         return f"<{type(broken).__name__} in {type(error).__name__}.__str__>"
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +210,16 @@ def _raised(facts: Facts, error: BaseException) -> Verdict:
     failure = Failure.of(error)
     if isinstance(error, Exception) and not policy.retries(error):  # SystemExit and the like are failures as any other
         return Bury("retries", failure)
-    wait = policy.retry_after(error) if policy.retry_after else None
-    return _failed(facts, failure, wait)
+    return _failed(facts, failure, _retry_after(policy, error))
+
+
+def _retry_after(policy: RetryPolicy, error: BaseException) -> float | None:
+    """The wait that the policy's own function reads out of the error; None when it has none to give."""
+    try:
+        wait = policy.retry_after(error) if policy.retry_after else None
+        return None if wait is None else seconds(wait)
+    except Exception:  # noqa: BLE001 - a user's function may fail or give nonsense; the failed task still needs a verdict
+        return None
 
 
 def _delay(facts: Facts, error: Retry | Snooze) -> float | None:
@@ -233,7 +246,7 @@ def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
     message = facts.message
     if message is None or reason not in ("unknown_task", "arguments"):
         return Bury(reason, failure)
-    first_seen = message.meta.get("first_seen", facts.now)
+    first_seen = min(message.meta.get("first_seen", facts.now), facts.now)  # a clock may have been ahead
     left = first_seen / 1000 + facts.unknown_grace - facts.now / 1000
     if left <= 0:
         return Bury(reason, failure)
@@ -241,9 +254,12 @@ def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
 
 
 def _kept(facts: Facts, message: Message, **changes: Any) -> Message:
-    """The message for its next entry; the entry id's time would be lost, so it moves into the meta."""
-    meta: Mapping[str, Any] = {**message.meta, "sent_at": facts.sent_at, **changes}
-    return replace(message, meta=meta)
+    """The message for its next entry; the entry id's time would be lost, so it moves into the meta.
+
+    `first_seen` stays only while it is parked: a worker that ran it knew it, and the next grace starts anew.
+    """
+    kept = {key: value for key, value in message.meta.items() if key != "first_seen"}
+    return replace(message, meta={**kept, "sent_at": facts.sent_at, **changes})
 
 
 def _message(facts: Facts) -> Message:

@@ -126,10 +126,10 @@ class Post:
     def _fits(self, outgoing: Sequence[Outgoing]) -> None:
         limit = self.settings.max_message_bytes
         for item in outgoing:
-            size = len(item.message.args)
+            size = sum(map(len, item.message.fields()[1::2]))
             if size > limit:
                 raise MessageTooLarge(
-                    f"{item.message.task}: the arguments take {size:,} bytes, {limit:,} are allowed (max_message_bytes)"
+                    f"{item.message.task}: the message takes {size:,} bytes, {limit:,} are allowed (max_message_bytes)"
                     "; store the data and send its key"
                 )
 

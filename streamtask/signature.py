@@ -28,7 +28,10 @@ class Signature:
     """
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
-        self.names = _parameter_names(fn)
+        parameters = _parameters(fn)
+        self.names = tuple(parameters)
+        #: What parameters are when the caller leaves them out.
+        self.defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
         try:
             schema = generate_arguments_schema(fn, schema_type="arguments", config=_CONFIG)
             self._validator = SchemaValidator(schema, CoreConfig(title=f"{name}()"))
@@ -55,12 +58,7 @@ class Signature:
 
     def dump(self, task: str, values: Mapping[str, Any]) -> bytes:
         """Arguments as a JSON object; raises TypeError that names what cannot travel."""
-        try:
-            return to_json(values, bytes_mode="base64", inf_nan_mode="strings")
-        except PydanticSerializationError:
-            for name, value in values.items():
-                _check_json(f"argument {name!r} of {task}", value)
-            raise
+        return dump_arguments(task, values)
 
     def load(self, args: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What to call the function with; raises pydantic's ValidationError."""
@@ -81,13 +79,23 @@ class Signature:
         return from_json(raw) if self._returns is None else self._returns.validate_json(raw)
 
 
-def _parameter_names(fn: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(fn).parameters.values()
-    for parameter in parameters:
+def dump_arguments(task: str, values: Mapping[str, Any]) -> bytes:
+    """Arguments as a JSON object; raises TypeError that names what cannot travel."""
+    try:
+        return to_json(values, bytes_mode="base64", inf_nan_mode="strings")
+    except PydanticSerializationError:
+        for name, value in values.items():
+            _check_json(f"argument {name!r} of {task}", value)
+        raise
+
+
+def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(fn).parameters
+    for parameter in parameters.values():
         if parameter.kind in _REFUSED:
             name = f"{fn.__module__}.{fn.__qualname__}"
             raise TypeError(f"{name} takes {_REFUSED[parameter.kind].format(parameter.name)}")
-    return tuple(parameter.name for parameter in parameters)
+    return parameters
 
 
 def _check_json(what: str, value: Any) -> None:

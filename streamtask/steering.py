@@ -27,7 +27,7 @@ class Reject(Exception):
 
     def __init__(self, reason: str, *, bury: bool = True) -> None:
         super().__init__(reason)
-        self.reason, self.bury = reason, bury
+        self.reason, self.bury = str(reason), bury
 
 
 class Snooze(Exception):

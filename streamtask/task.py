@@ -110,7 +110,7 @@ class Task(Generic[P, R]):
         unique = self.task_options.unique
         if unique is None:
             return None
-        key_hash = unique.key(values)
+        key_hash = unique.key(self.signature.defaults | dict(values))
         return key_hash, int(unique.seconds * 1000), key_hash if unique.until == "done" else ""
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Task(Generic[P, R]):
         unique = self.task_options.unique
         results = []
         for item, receipt in zip(outgoing, receipts, strict=True):
-            if receipt.holder is not None and unique is not None and unique.on_conflict == "raise":
+            if receipt.holder not in (None, item.message.id) and unique is not None and unique.on_conflict == "raise":
                 raise AlreadyQueued(self.name, receipt.holder)
             results.append(
                 Result[R](
