@@ -58,9 +58,14 @@ def stream_of(app: StreamTask) -> str:
     return app.post.keys("default").stream
 
 
+def worker(name: str) -> tuple[str, ...]:
+    """The program of a worker as a user starts it, with default settings."""
+    return ("streamtask", "worker", f"benchmarks.tasks:{name}")
+
+
 def _drain(app: StreamTask, kind: str, stage: Stage, size: int) -> tuple[Sample, ...]:
     results = f"{{{stream_of(app)}}}:result:*" if kind == "stored" else ""
-    drain = stage.drain(("benchmarks.worker", kind), stream_of(app), size, results)
+    drain = stage.drain(worker(kind), stream_of(app), size, results)
     return (Sample(drain.rate, drain.worker_cpu, drain.redis_cpu, drain.twice),)
 
 
@@ -150,7 +155,7 @@ def _latency(program: tuple[str, ...], send: Callable[[int], object], stage: Sta
 
 
 def _app_latency(stage: Stage, size: int) -> tuple[Sample, ...]:
-    return _latency(("benchmarks.worker", "idle"), lambda n: tasks.stamp.delay(n, time.monotonic_ns()), stage, size)
+    return _latency(worker("idle"), lambda n: tasks.stamp.delay(n, time.monotonic_ns()), stage, size)
 
 
 def _bare_latency(stage: Stage, size: int) -> tuple[Sample, ...]:

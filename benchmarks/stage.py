@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -118,14 +117,17 @@ class Stage:
     @contextmanager
     def process(self, program: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
         """A worker process; ends with SIGTERM, after which the function beside it tells what it has done."""
-        path = Path(self._folder) / "ledger.json"
+        path, log = self._folder / "ledger.json", self._folder / "worker.log"
         path.unlink(missing_ok=True)
         environment = os.environ | {ledger.PATH: str(path), "STREAMTASK_URL": self.url}
-        process = subprocess.Popen([sys.executable, "-m", *program], env=environment)
+        with log.open("wb") as output:
+            process = subprocess.Popen([sys.executable, "-m", *program], env=environment, stdout=output, stderr=output)
         try:
             yield process, lambda: Worked(**json.loads(path.read_text()))
             process.send_signal(signal.SIGTERM)
             process.wait(20)
+        except Wrong as error:
+            raise Wrong(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from None
         finally:
             if process.poll() is None:
                 process.kill()
