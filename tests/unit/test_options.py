@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import FrozenInstanceError
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from streamtask import CallOptions, RetryPolicy, StreamTask, TaskOptions, Unique
+from streamtask import CallOptions, RetryPolicy, StreamTask, TaskOptions
 from streamtask.options import CallOptionsDict, TaskOptionsDict
-
-draws = st.floats(0, 1, exclude_max=True)
-policies = st.builds(
-    RetryPolicy,
-    base=st.floats(0, 1e6) | st.integers(0, 100),
-    factor=st.floats(0, 1e3) | st.integers(0, 100),
-    max_delay=st.floats(0, 1e7),
-    jitter=st.sampled_from(["full", "none"]) | st.floats(0, 1),
-)
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -113,8 +102,6 @@ def test_countdown_and_eta_exclude_each_other_also_one_after_the_other() -> None
         CallOptions(eta=soon).over(CallOptions(countdown=1))
 
 
-# -- what wins -----------------------------------------------------------------------------------------------------------
-
 _CHOICES: dict[str, list[Any]] = {
     "queue": ["a", "b"],
     "max_retries": [None, 0, 7],
@@ -171,139 +158,3 @@ def test_a_later_call_option_wins_also_with_none(first: CallOptionsDict, second:
     both = CallOptions(**second).over(CallOptions(**first))
     assert both == CallOptions(**(first | second))
     assert both.given == first.keys() | second.keys()
-
-
-# -- retry policy --------------------------------------------------------------------------------------------------------
-
-
-@given(policies, st.integers(1, 10**15), draws)
-def test_a_wait_is_never_negative_and_never_above_the_limit(policy: RetryPolicy, attempt: int, random: float) -> None:
-    assert 0 <= policy.delay(attempt, random) <= policy.max_delay
-
-
-@given(st.integers(1, 30), draws)
-def test_full_jitter_draws_between_zero_and_the_exponential_wait(attempt: int, random: float) -> None:
-    policy = RetryPolicy(base=2, factor=3, max_delay=1000)
-    full = min(1000, 2 * 3 ** (attempt - 1))
-    assert policy.delay(attempt, random) == pytest.approx(full * random)
-    assert RetryPolicy(base=2, factor=3, max_delay=1000, jitter="none").delay(attempt, random) == full
-    part = RetryPolicy(base=2, factor=3, max_delay=1000, jitter=0.25).delay(attempt, random)
-    assert full * 0.75 <= part <= full
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=5), st.integers(1, 20), draws)
-def test_waits_by_hand_are_taken_as_they_are_and_the_last_repeats(waits: list[float], n: int, random: float) -> None:
-    assert RetryPolicy(delays=waits).delay(n, random) == waits[min(n, len(waits)) - 1]
-
-
-def test_types_and_values_are_never_retried_by_default_but_may_be_chosen() -> None:
-    policy = RetryPolicy()
-    invalid = pytest.raises(ValidationError, StreamTask("s").task(name="t")(_int).delay, "x").value
-    assert policy.retries(OSError())
-    assert policy.retries(ValueError("a ValidationError is one, and yet another thing"))
-    assert not policy.retries(TypeError())
-    assert not policy.retries(invalid)
-    assert RetryPolicy(on=(OSError,), never=(FileNotFoundError,)).retries(ConnectionError())
-    assert not RetryPolicy(on=(OSError,), never=(FileNotFoundError,)).retries(FileNotFoundError())
-    assert not RetryPolicy(on=(OSError,)).retries(KeyError())
-
-
-def _int(x: int) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"base": -1},
-        {"factor": float("nan")},
-        {"max_delay": float("inf")},
-        {"jitter": "some"},
-        {"jitter": 1.1},
-        {"delays": []},
-        {"delays": [1, -1]},
-        {"delays": [float("inf")]},
-        {"delays": [float("nan")]},
-    ],
-)
-def test_a_policy_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"RetryPolicy\\({next(iter(wrong))}="):
-        RetryPolicy(**wrong)
-
-
-# -- unique ----------------------------------------------------------------------------------------------------------------
-
-arguments = st.dictionaries(
-    st.sampled_from("abcde"), st.integers() | st.text("xyz", max_size=3) | st.booleans(), max_size=5
-)
-
-
-@given(arguments, arguments)
-def test_two_calls_have_one_key_exactly_when_their_arguments_are_equal(
-    one: dict[str, Any], two: dict[str, Any]
-) -> None:
-    equal = repr(sorted(one.items())) == repr(sorted(two.items()))  # True == 1 in Python, not in JSON
-    assert (Unique().key(one) == Unique().key(two)) == equal
-
-
-@given(arguments)
-def test_the_order_of_arguments_makes_no_other_key(values: dict[str, Any]) -> None:
-    keys = {Unique().key(dict(pairs)) for pairs in itertools.islice(itertools.permutations(values.items()), 10)}
-    nested = {
-        Unique().key({"x": dict(pairs)}) for pairs in itertools.islice(itertools.permutations(values.items()), 10)
-    }
-    assert len(keys) == len(nested) == 1
-
-
-def test_only_the_parameters_that_are_named_make_the_key() -> None:
-    unique = Unique(by=("user", "day"))
-    assert unique.key({"user": 1, "day": date(2026, 11, 21), "note": "a"}) == unique.key(
-        {"note": "b", "day": date(2026, 11, 21), "user": 1}
-    )
-    assert unique.key({"user": 1, "day": date(2026, 11, 21)}) != unique.key({"user": 1, "day": date(2026, 11, 22)})
-    assert Unique(by="user day") == unique
-    assert Unique(by=()).key({"user": 1}) == Unique(by=()).key({"user": 2}), "no parameter: one message at a time"
-
-
-def test_a_function_may_make_the_key() -> None:
-    unique = Unique(by=lambda user, day: f"{user}:{day:%Y-%m}")
-    assert unique.key({"user": 1, "day": date(2026, 11, 1)}) == unique.key({"user": 1, "day": date(2026, 11, 30)})
-    assert unique.key({"user": 1, "day": date(2026, 11, 1)}) != unique.key({"user": 1, "day": date(2026, 12, 1)})
-
-
-def test_keys_stay_the_same_from_release_to_release() -> None:
-    """A deploy must find the locks of the one before: a change here releases every lock once."""
-    assert Unique(by=("user",)).key({"user": "ada"}) == "61a5f2f4ad13f1d11d4ef5e44e4bcf22"
-
-
-def test_bytes_and_infinity_make_keys_too() -> None:
-    assert Unique().key({"x": b"\xff"}) != Unique().key({"x": b"\xfe"})
-    assert Unique().key({"x": float("inf")}) != Unique().key({"x": float("-inf")})
-
-
-@pytest.mark.parametrize(
-    ("spelled", "meant"),
-    [
-        (True, Unique()),
-        (False, None),
-        (None, None),
-        ("user day", Unique(by=("user", "day"))),
-        (["user"], Unique(by=("user",))),
-        (Unique(until=timedelta(seconds=5)), Unique(until=timedelta(seconds=5))),
-    ],
-)
-def test_unique_has_short_spellings(spelled: Any, meant: Unique | None) -> None:
-    assert TaskOptions(unique=spelled).unique == meant
-
-
-def test_a_lock_ends_after_its_ttl_or_its_fixed_time() -> None:
-    assert Unique().seconds == 7 * 86400
-    assert Unique(ttl=60).seconds == 60
-    assert Unique(until=timedelta(minutes=5), ttl=60).seconds == 300
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"by": 5}, {"until": "started"}, {"until": 5}, {"on_conflict": "replace"}, {"until": timedelta()}]
-)
-def test_what_unique_cannot_do_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"Unique\\({next(iter(wrong))}="):
-        Unique(**wrong)
