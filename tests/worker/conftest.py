@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from tests.worker.kit import Lab
 
+MakeLab = Callable[..., Lab]
+
 
 @pytest.fixture
-async def lab(url: str) -> AsyncIterator[Lab]:
+async def make_lab(url: str) -> AsyncIterator[MakeLab]:
+    """Makes an app with other settings than the default ones, on each server in turn."""
+    labs: list[Lab] = []
+
+    def make(url: str = url, **settings: Any) -> Lab:
+        labs.append(Lab(url, **settings))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        await lab.close()
+
+
+@pytest.fixture
+async def lab(make_lab: MakeLab) -> Lab:
     """An app on each server in turn."""
-    lab = Lab(url)
-    yield lab
-    lab.close()
-    await lab.app.aclose()
+    return make_lab()

@@ -141,10 +141,11 @@ class Lab:
         with contextlib.suppress(redis.ResponseError):  # BUSYGROUP: it is there
             self.client.xgroup_create(self.keys(queue).stream, GROUP, "0", mkstream=True)
 
-    def close(self) -> None:
-        """Close the client beside."""
+    async def close(self) -> None:
+        """Close the clients."""
         self.client.close()
         self.app.close()
+        await self.app.aclose()
 
 
 async def ended(task: asyncio.Task[T], timeout: float = 25) -> T:
