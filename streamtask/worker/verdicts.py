@@ -20,6 +20,8 @@ from streamtask.worker.delivery import Delivery
 FAILURE_TTL = 24 * 3600.0
 #: Milliseconds for which a retry holds its unique key from now on: the longest that a lock may live.
 UNIQUE_TTL = 7 * 86_400_000
+#: Field strings that an entry of a dead letter takes over one by one: Lua can hand at most 8,000 to XADD.
+MOST_FIELDS = 7000
 #: Number of the first key that items may name, see settle.lua.
 FIRST_EXTRA = 7
 
@@ -81,9 +83,14 @@ def release_items(items: list[tuple[Delivery, Release]]) -> list[Arg]:
 
 
 def dead_fields(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str]:
-    """A dead letter: the entry's own fields, byte for byte, and what became of it."""
+    """A dead letter: the entry's own fields, byte for byte, and what became of it.
+
+    Of an entry with too many fields they stand in `dead_fields`, one after the other as netstrings.
+    """
     failure = verdict.failure
     fields: list[bytes | str] = list(delivery.fields)
+    if len(fields) > MOST_FIELDS:
+        fields = ["dead_fields", b"".join(b"%d:%b," % (len(value), value) for value in delivery.fields)]
     attempt = delivery.message.attempt + (1 if delivery.started_ms else 0) if delivery.message is not None else 0
     dead = {
         "group": GROUP,
