@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -15,55 +12,7 @@ import pytest
 
 from examples.diary.chat import DEFAULT_WAIT, ChatSummarizer, wait_of
 from examples.diary.summarizer import RateLimited, Refused, SummarizerError
-
-
-class ModelServer:
-    """Answers each request with what `answer` holds, and keeps the requests."""
-
-    def __init__(self) -> None:
-        self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
-        self.hang = threading.Event()  # set: the answer may go out
-        self.hang.set()
-        self.requests: list[tuple[str, dict[str, str], Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append((self.path, dict(self.headers), body))
-                status, headers, data = outer.answer
-                outer.hang.wait(10)
-                try:
-                    self.send_response(status)
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(data)))
-                    self.end_headers()
-                    self.wfile.write(data)
-                except ConnectionError:
-                    pass  # the client gave up waiting: that test is about it
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def says(self, status: int, body: Any, **headers: str) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answer = (status, {name.replace("_", "-"): value for name, value in headers.items()}, data)
-
-    def says_text(self, content: str | None, finish_reason: str = "stop", **message: Any) -> None:
-        choice = {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish_reason}
-        self.says(200, {"choices": [choice]})
-
-    def close(self) -> None:
-        self.hang.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+from tests.examples.model_server import ModelServer
 
 
 @pytest.fixture
