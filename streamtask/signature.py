@@ -6,14 +6,28 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+from pydantic import ConfigDict, PydanticUserError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.experimental.arguments_schema import generate_arguments_schema
-from pydantic_core import ArgsKwargs, CoreConfig, PydanticSerializationError, SchemaValidator, from_json, to_json
-
-_CONFIG = ConfigDict(
-    validate_by_name=True, validate_by_alias=True, val_json_bytes="base64", arbitrary_types_allowed=False
+from pydantic_core import (
+    ArgsKwargs,
+    CoreConfig,
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    from_json,
+    to_json,
 )
+
+#: JSON has neither bytes nor infinity: both ways they are base64 and text, for arguments as for results.
+_CONFIG = ConfigDict(
+    validate_by_name=True,
+    validate_by_alias=True,
+    val_json_bytes="base64",
+    ser_json_bytes="base64",
+    ser_json_inf_nan="strings",
+)
+_CORE_CONFIG = CoreConfig(val_json_bytes="base64", ser_json_bytes="base64", ser_json_inf_nan="strings")
 _REFUSED = {
     inspect.Parameter.VAR_POSITIONAL: "*{0}: a message carries arguments by name; take a list parameter instead",
     inspect.Parameter.VAR_KEYWORD: "**{0}: a message carries arguments by name; take a dict parameter instead",
@@ -34,11 +48,9 @@ class Signature:
         self.defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
         try:
             schema = generate_arguments_schema(fn, schema_type="arguments", config=_CONFIG)
-            self._validator = SchemaValidator(schema, CoreConfig(title=f"{name}()"))
+            self._validator = SchemaValidator(schema, CoreConfig(title=f"{name}()", **_CORE_CONFIG))
             returns = get_type_hints(fn, include_extras=True).get("return", Any)
-            self._returns: TypeAdapter[Any] | None = (
-                None if returns in (Any, None, type(None)) else TypeAdapter(returns)
-            )
+            self._returns = None if returns in (Any, None, type(None)) else _Value(returns)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError) as error:
             hint = "task arguments and results travel as JSON, so annotate them with types that pydantic knows"
             raise TypeError(f"{fn.__module__}.{fn.__qualname__}: {hint} ({str(error).splitlines()[0]})") from None
@@ -70,13 +82,43 @@ class Signature:
         try:
             if self._returns is None:
                 return to_json(value, bytes_mode="base64", inf_nan_mode="strings")
-            return self._returns.serializer.to_json(value, warnings="error")
+            return self._returns.dump(value)
         except PydanticSerializationError as error:
             raise ValueError(f"the return value does not fit its annotation: {error}") from None
 
     def load_result(self, raw: bytes) -> Any:
         """The return value, rebuilt by its annotation."""
-        return from_json(raw) if self._returns is None else self._returns.validate_json(raw)
+        return from_json(raw) if self._returns is None else self._returns.load(raw)
+
+
+class _Value:
+    """One value of a type, to JSON and back.
+
+    Not pydantic's TypeAdapter: that takes no config for dataclasses, and at its first use pydantic reads the metadata
+    of all installed packages, in search of plugins. The schema is that of the one parameter of a function made for it.
+    """
+
+    def __init__(self, of: Any) -> None:
+        def takes(value: Any) -> None: ...
+
+        takes.__annotations__["value"] = of
+        schema = generate_arguments_schema(takes, schema_type="arguments", config=_CONFIG)
+        if schema["type"] == "definitions":
+            value_schema: Any = {**schema, "schema": _only_parameter(schema["schema"])}
+        else:
+            value_schema = _only_parameter(schema)
+        self._validator = SchemaValidator(value_schema, _CORE_CONFIG)
+        self._serializer = SchemaSerializer(value_schema, _CORE_CONFIG)
+
+    def dump(self, value: Any) -> bytes:
+        return self._serializer.to_json(value, warnings="error")
+
+    def load(self, raw: bytes) -> Any:
+        return self._validator.validate_json(raw)
+
+
+def _only_parameter(schema: Any) -> Any:
+    return schema["arguments_schema"][0]["schema"]
 
 
 def dump_arguments(task: str, values: Mapping[str, Any]) -> bytes:
