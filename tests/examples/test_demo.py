@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,12 +99,15 @@ def test_the_bundled_diaries_end_to_end() -> None:
     assert shown.returncode == 0, shown.stderr
     assert "InjectedFailure" in shown.stdout
     eventually(lambda: not living(folder_of(done.stdout)), timeout=15)
+    shutil.rmtree(folder_of(done.stdout))
 
 
 @pytest.mark.long
 @pytest.mark.skipif(not PEPYS.exists(), reason=f"{PEPYS} is not here")
 def test_three_years_of_pepys() -> None:
-    check_counts(run(PEPYS), entries=1096, daily=607, monthly=36)
+    done = run(PEPYS)
+    check_counts(done, entries=1096, daily=607, monthly=36)
+    shutil.rmtree(folder_of(done.stdout))
 
 
 @pytest.fixture
@@ -138,6 +142,7 @@ def test_a_stopped_demo_leaves_no_process_behind(
     started.communicate(timeout=30)
     assert started.returncode == code
     eventually(lambda: not living(folders[0]), timeout=15)
+    shutil.rmtree(folders[0])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -50,7 +51,12 @@ def run(path: Path) -> int:
     folder = new_folder(now)
     database = Database(folder / "diary.sqlite3")
     database.create()
-    loaded = load(path, database, now)
+    try:
+        loaded = load(path, database, now)
+    except LoadError:
+        database.close()
+        shutil.rmtree(folder)  # nothing happened there
+        raise
     print(f"{path.name}: {loaded}")
     for problem in loaded.problems[:10]:
         print(f"  {problem}")
