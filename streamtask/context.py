@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def from_ms(ms: float) -> datetime:
     """Milliseconds since the epoch as an aware datetime in UTC; what a datetime cannot hold becomes its nearest."""
-    return datetime.fromtimestamp(min(max(ms, 0), MAX_MS) / 1000, UTC)
+    return datetime.fromtimestamp(min(max(0, ms), MAX_MS) / 1000, UTC)
 
 
 class Context:

@@ -183,7 +183,7 @@ def test_floats_keep_their_odd_values() -> None:
     assert called(signature, float("-inf")) == {"value": float("-inf")}
 
 
-# -- results -----------------------------------------------------------------------------------------------------------
+# -- results --------
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_an_unannotated_result_that_is_not_json_is_an_error_of_the_task() -> Non
         Signature(task, "t").dump_result(object())
 
 
-# -- what cannot be a task ---------------------------------------------------------------------------------------------
+# -- what cannot be a task --------
 
 
 def _starred(*names: str) -> None: ...

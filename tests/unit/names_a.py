@@ -1,0 +1,6 @@
+"""One of two modules that each define `work`."""
+
+from __future__ import annotations
+
+
+def work() -> None: ...
