@@ -110,21 +110,21 @@ def page(keys: QueueKeys, queue: str, edge: str, low: str) -> Steps[list[DeadLet
 Drive = Callable[[Steps[list[DeadLetter]]], list[DeadLetter]]
 
 
-def walk(drive: Drive, keys: QueueKeys, queue: str, choice: Choice, *, until: str = "+") -> Iterator[DeadLetter]:
-    """The chosen dead letters of a queue, newest first, none newer than the entry id `until`."""
-    low = "-" if choice.since is None else str(choice.since)
-    edge = until
+def walk(drive: Drive, keys: QueueKeys, queue: str, choice: Choice) -> Iterator[DeadLetter]:
+    """The chosen dead letters of a queue, newest first; none that came after the walk began."""
+    low, edge = "-" if choice.since is None else str(choice.since), "+"
     while letters := drive(page(keys, queue, edge, low)):
         yield from filter(choice.takes, letters)
         edge = f"({letters[-1].entry_id}"
 
 
-def newest(keys: QueueKeys) -> Steps[str | None]:
-    """The entry id of the newest dead letter: what comes later is not meant by a command that runs now."""
-    (entries,) = yield [("XREVRANGE", keys.dead, "+", "-", "COUNT", 1)]
-    if isinstance(entries, Exception):
-        raise entries
-    return entries[0][0].decode() if entries else None
+def exact(keys: QueueKeys, queue: str, entry_ids: Sequence[str]) -> Steps[list[DeadLetter]]:
+    """The dead letters with these entry ids that are still there."""
+    replies = yield [("XRANGE", keys.dead, id, id) for id in entry_ids]
+    failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+    if failed is not None:
+        raise failed
+    return [parse(queue, entry[0].decode(), entry[1]) for reply in replies for entry in reply]
 
 
 def parse(queue: str, entry_id: str, flat: Sequence[bytes]) -> DeadLetter:
@@ -186,11 +186,9 @@ def replay(keys: QueueKeys, letters: Sequence[tuple[DeadLetter, Message]], chang
     return [_said(reply) for reply in replies]
 
 
-def purge(keys: QueueKeys, letters: Sequence[DeadLetter]) -> Steps[int]:
+def purge(keys: QueueKeys, entry_ids: Sequence[str]) -> Steps[int]:
     """Delete dead letters for good; returns how many were still there."""
-    if not letters:
-        return 0
-    (removed,) = yield [("XDEL", keys.dead, *(letter.entry_id for letter in letters))]
+    (removed,) = yield [("XDEL", keys.dead, *entry_ids)]
     if isinstance(removed, Exception):
         raise removed
     return int(removed)

@@ -101,6 +101,12 @@ def snapshot(namespace: str) -> Steps[Snapshot]:
     return Snapshot(namespace, from_ms(now), answers(replies[2:]), views, processes, plans)
 
 
+def server_time() -> Steps[int]:
+    """The server's time in ms."""
+    (clock,) = yield [("TIME",)]
+    return int(must(clock)[0]) * 1000 + int(clock[1]) // 1000
+
+
 def queue_names(namespace: str) -> Steps[list[str]]:
     """The names of all queues that anybody used or serves."""
     (found,) = yield [("SMEMBERS", names.queues(namespace))]

@@ -22,8 +22,8 @@ from streamtask.errors import SendError
 from streamtask.inspector import must, snapshot
 from streamtask.settings import load
 
-_HELP = """Check the server: reachable, version, eviction, memory, append-only file, clock. In each namespace, look for queues
-without workers, messages that nobody moves, schedules that no beat ticks, dead letters.
+_HELP = """Check the server (reachable, version, eviction, memory, append-only file, clock), and in each namespace the
+queues, for messages that nobody works on or moves, the schedules, for ticks that no beat sends, and the dead letters.
 
 Exit code 6 when something FAILs, 7 for warnings with --strict, 3 when Redis does not answer.
 """

@@ -128,18 +128,9 @@ def schedule_table(seen: Snapshot) -> list[str]:
     """A line a schedule."""
     rows = []
     for schedule in seen.schedules:
-        late = "  ! no beat" if schedule.late_s is not None and schedule.late_s > 5 else ""
-        late_by = span(schedule.late_s) if schedule.late_s is not None else "-"
-        rows.append(
-            [
-                schedule.name,
-                schedule.when,
-                clock(schedule.next),
-                clock(schedule.last),
-                f"{late_by}{late}",
-                schedule.state,
-            ]
-        )
+        state = schedule.state + ("  ! no beat" if schedule.late_s is not None and schedule.late_s > 5 else "")
+        times = (clock(schedule.next), clock(schedule.last), span(schedule.late_s))
+        rows.append([schedule.name, schedule.when, *times, state])
     return table(["SCHEDULE", "WHEN", "NEXT", "LAST TICK", "LATE", "STATE"], rows)
 
 

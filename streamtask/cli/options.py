@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import click
@@ -88,7 +90,29 @@ class Rate(click.ParamType[float]):
         return rate
 
 
-DURATION, RATE = Duration(), Rate()
+class Since(click.ParamType[float]):
+    """A moment, as seconds since 1970: a duration ago (2h), or a time with its zone (2026-11-21T12:00:00Z)."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The moment in seconds since 1970."""
+        if isinstance(value, float):
+            return value
+        try:
+            return time.time() - seconds(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.utcoffset() is None:
+            self.fail(f"{value!r}: write a duration such as 2h, or a time such as 2026-11-21T12:00:00Z", param, ctx)
+        return moment.timestamp()
+
+
+DURATION, RATE, SINCE = Duration(), Rate(), Since()
 
 
 def global_options(root: bool = False) -> list[click.Parameter]:

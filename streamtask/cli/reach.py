@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from streamtask.address import locate
+from streamtask.app import StreamTask
 from streamtask.broker import keys
 from streamtask.broker.link import Command
 from streamtask.broker.sender import Sender
@@ -40,6 +41,15 @@ def namespace_of(options: Globals, client: Sender) -> str:
     if not found:
         raise click.UsageError("this Redis has seen no app yet; say which namespace by --namespace")
     raise click.UsageError(f"this Redis has several apps; say which by --namespace: {', '.join(found)}")
+
+
+def place(app: StreamTask, options: Globals, url: str | None) -> None:
+    """Let the command line's server and namespace stand in for those of the code; before the app's first use."""
+    if url:
+        app.post.relocate(url)
+        app.post.address = replace(app.post.address, source="--url" if url == options.url else "--embedded")
+    if options.namespace:
+        app.namespace = app.post.namespace = check_namespace(options.namespace)
 
 
 def namespaces(client: Sender) -> list[str]:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -19,7 +18,7 @@ from streamtask.broker.server import Server
 from streamtask.cli.apps import Loaded, app_path, load_app, need_tasks
 from streamtask.cli.failures import GAVE_BACK, INTERRUPTED, Failure
 from streamtask.cli.options import Globals
-from streamtask.cli.reach import check_namespace
+from streamtask.cli.reach import place
 from streamtask.logs import LogReporter, adopt_logging, to_stderr
 
 if sys.platform != "win32":
@@ -37,15 +36,6 @@ def open_app(options: Globals, argument: str | None, include: tuple[str, ...] = 
     need_tasks(loaded)
     place(loaded.app, options, "embedded://" if embedded else options.url)
     return loaded
-
-
-def place(app: StreamTask, options: Globals, url: str | None) -> None:
-    """Let the command line's server and namespace stand in for those of the code; before the app's first use."""
-    if url:
-        app.post.relocate(url)
-        app.post.address = replace(app.post.address, source="--embedded" if url != options.url else "--url")
-    if options.namespace:
-        app.namespace = app.post.namespace = check_namespace(options.namespace)
 
 
 async def connect(app: StreamTask, connecting: Awaitable[None]) -> None:
