@@ -121,11 +121,6 @@ def warnings(app: StreamTask, server: Server) -> list[str]:
     return found
 
 
-def warning_lines(found: Iterable[str]) -> list[str]:
-    """Warnings as lines of the banner."""
-    return [f"! {text}" for text in found]
-
-
 def worker_facts(worker: Worker, url: str, ticks: bool) -> dict[str, Any]:
     """The banner as fields of the event `worker.started`."""
     app, server, options = worker.app, worker.server, worker.options

@@ -12,7 +12,7 @@ from streamtask.address import safe_url
 from streamtask.beat import Beat
 from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
-from streamtask.cli.command import Command, globals_of
+from streamtask.cli.command import BEGAN, Command, globals_of
 from streamtask.cli.worker import names
 from streamtask.logs import LogReporter
 
@@ -35,13 +35,12 @@ streamtask schedule list                   what is scheduled, and when it ticked
 @click.pass_context
 def command(ctx: click.Context, path: str | None, no_mover: bool, include: tuple[str, ...]) -> None:
     """Wire a beat from the command line."""
-    began = time.monotonic()
     options = globals_of(ctx)
     loaded = serve.open_app(options, path, names(include))
-    ctx.exit(serve.run(options, lambda report: _serve(loaded, not no_mover, report, began)))
+    ctx.exit(serve.run(options, lambda report: _serve(loaded, not no_mover, report)))
 
 
-async def _serve(loaded: Loaded, mover: bool, report: LogReporter, began: float) -> int:
+async def _serve(loaded: Loaded, mover: bool, report: LogReporter) -> int:
     beat = Beat(loaded.app, report, mover=mover)
     report.worker = beat.consumer
 
@@ -55,7 +54,7 @@ async def _serve(loaded: Loaded, mover: bool, report: LogReporter, began: float)
     if not loaded.app.schedules:
         warnings.append("this app has no schedules: add @app.schedule(...), or import their modules by --include")
     _say_start(beat, report, warnings)
-    report.amend("beat.started", f"ready in {(time.monotonic() - began) * 1000:.0f} ms")
+    report.amend("beat.started", f"ready in {(time.monotonic() - BEGAN) * 1000:.0f} ms")
     await beat.serve()
     report.event("beat.stopped", logging.INFO, "stopped")
     return 0
@@ -71,12 +70,10 @@ def _say_start(beat: Beat, report: LogReporter, warnings: list[str]) -> None:
             "namespace": app.namespace,
             "schedule_names": sorted(app.schedules),
         }
-        report.event("beat.connected", logging.INFO, "connected", **facts, warnings=warnings or None)
-        return
-    if report.level <= logging.INFO:
+        report.event("beat.connected", logging.INFO, "connected", **facts)
+    elif report.level <= logging.INFO:
         lines = banner.schedule_lines(app.schedules.values(), beat.clock.now())
         report.plain(
             [banner.head("beat", app, beat.consumer, "Ctrl-C to stop"), *banner.redis_lines(app, server, url), *lines]
         )
-    if report.level <= logging.WARNING:
-        report.plain(banner.warning_lines(warnings))
+    serve.warn(report, warnings)

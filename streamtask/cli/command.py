@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -13,6 +14,8 @@ from streamtask.cli.failures import failure_of
 from streamtask.cli.options import Globals, global_options
 
 C = TypeVar("C", bound=click.Command)
+#: When this command began, as time.monotonic() says it.
+BEGAN = time.monotonic()
 #: Columns of help text at most.
 WIDTH = 120
 

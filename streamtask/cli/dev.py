@@ -140,11 +140,14 @@ class Watch:
             signal.signal(number, self._stop)
         self._start()
         for changed in looks(self.watching, lambda: self._asked):
-            code = self._changed(changed) if changed else self._ended(self.child.exit_code())
-            if code is not None:
-                return code
             if self._asked:
                 break
+            if changed:
+                self._changed(changed)
+                continue
+            code = self._ended(self.child.exit_code())
+            if code is not None:
+                return code
         return INTERRUPTED if self.child.wait() == INTERRUPTED else 0
 
     def _stop(self, number: int, _: object) -> None:
@@ -157,8 +160,6 @@ class Watch:
             self._started = time.monotonic()
 
     def _changed(self, files: list[str]) -> None:
-        if self._asked:
-            return
         click.echo(f"changed: {', '.join(files)}; starting again", err=True)
         self.child.stop()
         self._pause = PAUSE
@@ -166,7 +167,7 @@ class Watch:
 
     def _ended(self, code: int | None) -> int | None:
         """Start it again if it ended by itself; the exit code when that makes no sense."""
-        if code is None or self._asked:
+        if code is None:
             return None
         if code in MENDABLE:
             if not self.watching:

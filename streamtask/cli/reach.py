@@ -27,7 +27,9 @@ def reach(options: Globals) -> Sender:
     where = locate(options.url, load().url, os.environ)
     if options.url:
         where = replace(where, source="--url")
-    return Sender(where, "", TIMEOUT)
+    client = Sender(where, "", TIMEOUT)
+    click.get_current_context().call_on_close(client.close)
+    return client
 
 
 def namespace_of(options: Globals, client: Sender) -> str:

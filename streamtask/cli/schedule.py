@@ -26,8 +26,10 @@ streamtask -A shop.tasks schedule preview monthly_report --next 3 --timezone Asi
 streamtask -A shop.tasks schedule preview queue_mails --next 24h
 streamtask -A shop.tasks schedule run monthly_report
 """
-_PREVIEW = """Show the next ticks of a schedule of the app: so many, or those within a duration (24h). NAME may leave out
-the module."""
+_LIST = "List schedules: when they tick, when they did last, and which are late."
+_PREVIEW = """Show the next ticks of a schedule of the app: so many, or those within a duration (24h).
+
+NAME may leave out the module."""
 #: Ticks that a preview over a duration prints at most.
 MOST = 1000
 
@@ -37,7 +39,7 @@ def command() -> None:
     """Hold the verbs together."""
 
 
-@command.command("list", cls=Command, help="List schedules: when they tick, when they did, and which are late.")
+@command.command("list", cls=Command, help=_LIST)
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
     """Read Redis; no app is needed."""
@@ -143,6 +145,7 @@ def zone_of(name: str) -> ZoneInfo:
 def _app(options: Globals) -> StreamTask:
     app = load_app(app_path(None, options.app)).app
     place(app, options, options.url)
+    click.get_current_context().call_on_close(app.close)
     return app
 
 

@@ -72,6 +72,7 @@ def command(
     given = {"countdown": countdown, "eta": eta, "queue": queue}
     call = call_options({name: value for name, value in given.items() if value is not None})
     app, name = target(options, task, call)
+    ctx.call_on_close(app.close)
     results = send(app, name, args, call, count, options)
     if not wait:
         report(options, results)

@@ -57,6 +57,15 @@ def check_eviction(app: StreamTask, server: Server) -> list[str]:
     raise Failure(f"{text}{where} To start all the same: STREAMTASK_ALLOW_EVICTION=1")
 
 
+def warn(report: LogReporter, warnings: list[str]) -> None:
+    """Say loudly what is wrong: below the banner, or as events."""
+    for text in warnings:
+        if report.as_json:
+            report.event("worker.warning", logging.WARNING, text)
+        elif report.level <= logging.WARNING:
+            report.plain([f"! {text}"])
+
+
 def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]]) -> int:
     """Run `main` on a loop of its own, with the log on standard error; returns its exit code."""
     report = to_stderr(level=options.level, as_json=options.log_format == "json", colour=options.color(sys.stderr))

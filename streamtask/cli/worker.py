@@ -9,10 +9,13 @@ import time
 import click
 
 from streamtask.beat import Beat
+from streamtask.broker.link import ResponseError
 from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
-from streamtask.cli.command import Command, globals_of
+from streamtask.cli.command import BEGAN, Command, globals_of
 from streamtask.cli.options import DURATION, Duration
+from streamtask.cli.text import plural
+from streamtask.inspector import unserved
 from streamtask.logs import LogReporter
 from streamtask.logs.reporter import short
 from streamtask.worker import Worker, WorkerOptions
@@ -72,7 +75,6 @@ def command(
     embedded: bool,
 ) -> None:
     """Wire a worker from the command line."""
-    began = time.monotonic()
     options = globals_of(ctx)
     loaded = serve.open_app(options, path, names(include), embedded)
     worker_options = WorkerOptions(
@@ -87,7 +89,7 @@ def command(
         burst=burst,
     )
     check_queues(loaded, worker_options)
-    ctx.exit(serve.run(options, lambda report: _serve(loaded, worker_options, beat, report, began)))
+    ctx.exit(serve.run(options, lambda report: _serve(loaded, worker_options, beat, report)))
 
 
 def names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ def check_queues(loaded: Loaded, options: WorkerOptions) -> None:
         raise click.UsageError("-X leaves no queue to serve")
 
 
-async def _serve(loaded: Loaded, options: WorkerOptions, ticks: bool, report: LogReporter, began: float) -> int:
+async def _serve(loaded: Loaded, options: WorkerOptions, ticks: bool, report: LogReporter) -> int:
     worker = Worker(loaded.app, options, report)
     report.worker = worker.consumer
     beat = None
@@ -120,11 +122,12 @@ async def _serve(loaded: Loaded, options: WorkerOptions, ticks: bool, report: Lo
     serve.Signals(drain, worker.stop_now).install()
     await serve.connect(loaded.app, worker.connect())
     warnings = serve.check_eviction(loaded.app, worker.server) + banner.warnings(loaded.app, worker.server)
+    warnings += await _unserved(worker)
     _say_start(worker, report, ticks, warnings)
     if beat is not None:
         await serve.connect(loaded.app, beat.connect())
     waiting = await worker.waiting()
-    took = (time.monotonic() - began) * 1000
+    took = (time.monotonic() - BEGAN) * 1000
     are = "message is" if waiting == 1 else "messages are"
     report.amend("worker.ready", f"ready in {took:.0f} ms, {waiting:,} {are} waiting", waiting=waiting)
     if beat is None:
@@ -141,15 +144,25 @@ async def _serve(loaded: Loaded, options: WorkerOptions, ticks: bool, report: Lo
     return code
 
 
+async def _unserved(worker: Worker) -> list[str]:
+    """Queues of this namespace that have messages and that nobody reads."""
+    served = {queue.name for queue in worker.queues}
+    try:
+        found = await worker.app.post.adrive(unserved(worker.app.namespace, served))
+    except ResponseError:
+        return []  # a command is forbidden to us: then we cannot know
+    fix = "streamtask worker APP -Q"
+    return [f'queue "{name}" has {plural(n, "message")} and no worker ({fix} {name})' for name, n in found]
+
+
 def _say_start(worker: Worker, report: LogReporter, ticks: bool, warnings: list[str]) -> None:
     url = worker.app.post.sender.url()
     if report.as_json:
         facts = banner.worker_facts(worker, url, ticks)
-        report.event("worker.started", logging.INFO, "started", **facts, warnings=warnings or None)
+        report.event("worker.started", logging.INFO, "started", **facts)
     elif report.level <= logging.INFO:
         report.plain(banner.worker_lines(worker, url, ticks))
-    if not report.as_json and report.level <= logging.WARNING:
-        report.plain(banner.warning_lines(warnings))
+    serve.warn(report, warnings)
 
 
 def _say_stop(worker: Worker, report: LogReporter, signal_name: str) -> None:

@@ -67,6 +67,8 @@ class LogReporter(LogWriter, Reporter):
         amended = self._amended.pop(name, None)
         if amended is not None:
             msg, fields = amended[0], {**fields, **amended[1]}
+        if name == "task.retry" and self.level > logging.DEBUG:
+            fields["traceback"] = None  # one a retry would fill the disk; the last attempt's is told
         if self.as_json:
             if name.startswith("task."):
                 fields["verdict"] = name[5:]
@@ -166,7 +168,7 @@ class LogReporter(LogWriter, Reporter):
             parts.append(f"args {fields['args']}")
         line = self._text(word, "  ".join(parts))
         stack = fields.get("traceback")
-        if stack and (what == "dead" or self.level <= logging.DEBUG):  # one a retry would fill the disk
+        if stack:
             line += f"\n{_indented(stack)}"
         return line
 
