@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias
 
 import redis.asyncio.connection as aio
 import redis.connection as blocking
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -61,6 +62,11 @@ def _arguments(parser: Any, url: str, timeout: float, name: str | None) -> tuple
 def call_of(script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Command:
     """The command that runs a script by its hash."""
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
+
+
+def packed(commands: Sequence[Command]) -> list[bytes]:
+    """Commands as bytes to send: by hiredis, as redis-py's blocking client does; its asyncio client packs in Python."""
+    return [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub: one element
 
 
 class Link:
@@ -116,7 +122,7 @@ class Link:
         connection = self._connection
         if not connection.is_connected:
             await connection.connect()
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        await connection.send_packed_command(packed(commands), check_health=False)
         replies: list[Any] = []
         for _ in commands:
             try:
