@@ -104,7 +104,9 @@ class Broker:
                     raise reply
             return [found for reply in replies for found in _entries(reply)]
         await self._know_reader()
-        block = min(self._block, BLOCK if self._native else BLOCK_FALLBACK) if wait else None
+        # A read without CLAIM, also in a holiday, sleeps through what falls free meanwhile.
+        longest = BLOCK if self._native and lease is not None else BLOCK_FALLBACK
+        block = min(self._block, longest) if wait else None
         return _entries(await self._reader.call(*self._read(wants, lease, block)))
 
     async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> list[tuple[str, list[Entry]]]:

@@ -18,6 +18,7 @@ from streamtask.broker.link import CONNECTION_ERRORS, Arg, Command, passing
 from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import Delivery, QueueState, State
+from streamtask.worker.outcome import DONE
 from streamtask.worker.verdicts import Batch, is_plain, release_items, settle_items, without_result
 
 logger = logging.getLogger("streamtask.worker")
@@ -47,6 +48,7 @@ class Completer:
             self._forget(delivery)
             self._settled(delivery, verdict, True)
             return
+        delivery.given_back = isinstance(verdict, Release)
         self._pending.append((delivery, verdict))
         self._clean.clear()
         self._wake.set()
@@ -84,11 +86,16 @@ class Completer:
         batches: dict[str, tuple[QueueState, Batch]] = {}
         for delivery, verdict in pending:
             queue = delivery.queue
-            batch = batches.setdefault(queue.name, (queue, Batch()))[1]
+            if queue.name not in batches:
+                batches[queue.name] = (queue, Batch())
+            batch = batches[queue.name][1]
             if is_plain(delivery, verdict):
                 batch.done.append(delivery)
             elif isinstance(verdict, Release):
-                batch.release.append((delivery, verdict))
+                if queue.held.get(delivery.id) is delivery:
+                    batch.release.append((delivery, verdict))
+                else:  # it is here again, as a new delivery with the same token: that one must not be given away
+                    self._settled(delivery, verdict, True)
             else:
                 batch.settle.append((delivery, verdict))
         for queue, batch in batches.values():
@@ -103,7 +110,7 @@ class Completer:
             part = batch.done[start : start + ITEMS]
             tokens = [arg for delivery in part for arg in (delivery.id, delivery.count)]
             calls.append(self._broker.done_call(queue.keys, tokens))
-            sent.append([(delivery, Finish("done"), delivery.count) for delivery in part])
+            sent.append([(delivery, DONE, delivery.count) for delivery in part])
         for items in _parts(batch.settle):
             settle = items
             try:

@@ -87,16 +87,14 @@ class Fetcher:
     async def _turn(self) -> bool:
         """One read; True when a burst worker has nothing left to do."""
         self._executor.roomy.clear()
-        wants = self._wants()
-        if not wants:
+        able = self._able()
+        if not able:
             await self._executor.roomy.wait()
             return False
-        if not self._broker.native:
-            await self._take(wants)
-            wants = self._wants()
-            if not wants:
-                return False
-        wait = (not self._busy or len(wants) == 1) and not self._burst
+        if not self._broker.native and await self._take(self._wants(able, wait=False)):
+            return False  # there may be more of it
+        wait = (not self._busy or len(able) == 1) and not self._burst
+        wants = self._wants(able, wait)
         sent_at = time.monotonic()
         lease = self._claim_lease(sent_at)
         found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
@@ -133,34 +131,53 @@ class Fetcher:
             await self._broker.unblock()
         await asyncio.wait({reading}, timeout=0.05)
 
-    def _wants(self) -> Wants:
-        """Each queue's share of the room. COUNT is per stream, so the streams of one read share it."""
+    def _able(self) -> list[QueueState]:
+        """The queues for whose tasks there is room; with less room than queues each gets its turn to be first."""
+        able = [queue for queue in self._queues if self._executor.demand(queue.kinds) > 0]
         self._turns += 1
-        asked = [(queue, self._executor.demand(queue.kinds)) for queue in self._queues]
-        able = [(queue, room) for queue, room in asked if room > 0]
-        if not able:
-            return []
-        first = self._turns % len(able)
-        able = able[first:] + able[:first]  # with less room than queues each gets its turn
-        most = min(room for _, room in able)
-        if most < len(able):
-            able = able[:most]
-        return [(queue.keys, min(COUNT, max(1, room // len(able)))) for queue, room in able]
+        first = self._turns % len(able) if able else 0
+        return able[first:] + able[:first]
+
+    def _wants(self, able: Sequence[QueueState], wait: bool) -> Wants:
+        """Each queue's share of the room. COUNT is per stream, so the streams of one read share it.
+
+        A read that waits names them all, also with less room than queues: a message that comes in too many is given
+        back if it cannot start soon, while a queue that is not named would wait for the end of the read.
+        """
+        room = {kind: self._executor.demand((kind,)) for queue in able for kind in queue.kinds}
+        wants: Wants = []
+        for queue in able:
+            left = min(room[kind] for kind in queue.kinds)
+            if left < 1 and not wait:
+                continue
+            count = max(1, min(left, COUNT, self._executor.demand(queue.kinds) // len(able)))
+            for kind in queue.kinds:
+                room[kind] -= count
+            wants.append((queue.keys, count))
+        return wants
 
     def _claim_lease(self, now: float) -> float | None:
         return None if now < self._holiday_until else self._lease
 
-    async def _take(self, wants: Wants) -> None:
-        """Without native CLAIM: what was given back each second, what is idle every quarter of a lease (jittered)."""
+    async def _take(self, wants: Wants) -> bool:
+        """Without native CLAIM: what was given back each second, what is idle every quarter of a lease (jittered).
+
+        True when there was something; then the next look is at once.
+        """
         now = time.monotonic()
         lease = None
         if now >= self._claim_at and now >= self._holiday_until:
             lease = self._lease
             self._claim_at = now + self._lease / 4 * (0.75 + random.random() / 4)
         if lease is None and now < self._take_at:
-            return
+            return False
         self._take_at = now + 0.75
-        self._admit(await self._broker.take(wants, lease), now)
+        taken = await self._broker.take(wants, lease)
+        self._admit(taken, now)
+        if taken:
+            self._take_at = 0.0
+            self._claim_at = 0.0 if lease is not None else self._claim_at
+        return bool(taken)
 
     def _admit(self, found: list[tuple[str, list[Entry]]], sent_at: float) -> None:
         if not found:
@@ -174,7 +191,7 @@ class Fetcher:
             queue = self._by_stream[stream]
             for entry in entries:
                 held = queue.held.get(entry.id)
-                if held is not None:
+                if held is not None and not held.given_back:
                     # Our own, idle for a lease: adopt the new token, start nothing twice. An attempt that was
                     # given up as lost may run on in its thread; that one keeps its old token, so that others may have
                     # the message.
