@@ -16,6 +16,7 @@ from typing import NoReturn
 from examples.diary.db import Database
 from examples.diary.demo import facts, report
 from examples.diary.demo.fleet import DemoFailed, Fleet
+from examples.diary.demo.inject import INJECTED, inject
 from examples.diary.demo.plan import KILL_AT, LEASE, THREADS, Plan, new_folder
 from examples.diary.load import BUNDLED, LoadError, load
 from examples.diary.settings import DiarySettings
@@ -60,14 +61,16 @@ def run(path: Path) -> int:
     print(f"{path.name}: {loaded}")
     for problem in loaded.problems[:10]:
         print(f"  {problem}")
+    inject(database, now)
     with database.reading() as session:
         today = today_at(now, DiarySettings.read({}).timezone)
         targets: list[Day | Month] = [*daily_targets(session, today), *monthly_targets(session, today)]
-    if not targets:
+    if targets == [INJECTED]:
         raise DemoFailed(f"{path} asks for no summary: no past month, no past day of 1,000 characters")
-    plan = Plan(folder, label(targets[len(targets) // 2]), len(targets))
+    plan = Plan(folder, label(INJECTED), len(targets))
     print(
-        f"{plan.targets} summaries to make, {plan.delay:.2f} s of simulated work each; {plan.fail_item} always fails.\n"
+        f"{plan.targets - 1} summaries to make, {plan.delay:.2f} s of simulated work each, "
+        f"and one item that always fails: {plan.fail_item}.\n"
         f"Starting Redis, 2 beats, and 2 workers with {THREADS} threads each."
     )
     ensure(plan.url)  # as one of its users: the server lives as long as this process

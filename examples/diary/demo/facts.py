@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from examples.diary.db import Database
 from examples.diary.demo.fleet import STREAMTASK, DemoFailed
+from examples.diary.demo.inject import INJECTED
 from examples.diary.demo.plan import ROOT
 from examples.diary.models import DailySummary, Diary, Execution, MonthlySummary
 from examples.diary.store import summary_of
@@ -57,7 +58,7 @@ def gather(session: Session) -> Facts:
     span = select(func.min(Execution.started_at), func.max(Execution.ended_at)).where(work)
     first, last = cast("tuple[datetime | None, datetime | None]", tuple(session.execute(span).one()))
     return Facts(
-        entries=count(Diary),
+        entries=count(Diary, Diary.user_id != INJECTED.user_id),
         daily=count(DailySummary, DailySummary.error_reason.is_(None)),
         monthly=count(MonthlySummary, MonthlySummary.error_reason.is_(None)),
         executions=count(Execution, work, Execution.ended_at.is_not(None)),
