@@ -34,7 +34,7 @@ from streamtask.task import Task
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
 from streamtask.worker.delivery import Delivery, Kind, QueueState, State
-from streamtask.worker.outcome import arguments_failure, returned
+from streamtask.worker.outcome import DONE, arguments_failure, returned
 from streamtask.worker.prefetch import Prefetch
 from streamtask.worker.slots import Threads
 from streamtask.worker.suspects import Suspects
@@ -216,7 +216,7 @@ class Executor:
         delivery.state = State.SETTLING
         verdict: Verdict
         if type(outcome) is Returned:  # what decide() says too; the healthy path pays for no facts
-            verdict = Finish("done", outcome.result)
+            verdict = DONE if outcome.result is None else Finish("done", outcome.result)
         else:
             verdict = decide(self._facts(delivery), outcome)
         self._settle(delivery, verdict, outcome)

@@ -6,14 +6,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from streamtask.policy import Failure, Misfit, Returned
+from streamtask.policy import Failure, Finish, Misfit, Returned
 from streamtask.task import Task
+
+#: The commonest outcome and its verdict, where no result is kept. They are frozen, so one object each will do.
+RETURNED, DONE = Returned(), Finish("done")
 
 
 def returned(task: Task[..., Any], value: Any) -> Returned | Misfit:
     """The outcome of a function that returned; a value that its annotation does not allow is a failure (`result`)."""
     if not task.task_options.result:
-        return Returned()
+        return RETURNED
     try:
         return Returned(task.signature.dump_result(value))
     except Exception as error:  # noqa: BLE001 - a serializer of the user's own may raise anything
