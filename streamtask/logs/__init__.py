@@ -8,7 +8,7 @@ import sys
 from streamtask.context import current
 from streamtask.logs.reporter import TASK_FIELDS, LogReporter
 
-__all__ = ["LogReporter", "adopt_logging", "to_stderr"]
+__all__ = ["LogReporter", "TaskFilter", "adopt_logging", "to_stderr"]
 
 
 class ReportHandler(logging.Handler):
