@@ -16,7 +16,8 @@ if ARGV[3] == '0' then
 end
 local out = {}
 for i = 5 + n, #ARGV do out[#out + 1] = #ARGV[i] .. ':' .. ARGV[i] .. ',' end
-if redis.call('HSETNX', KEYS[2], mid, table.concat(out)) == 0 then return {2, ''} end
-redis.call('ZADD', KEYS[1], string.format('%.0f', due), mid)
+if redis.call('HEXISTS', KEYS[2], mid) == 1 then return {2, ''} end
+redis.call('ZADD', KEYS[1], string.format('%.0f', due), mid) -- first: a body alone would look accepted at the next try
+redis.call('HSET', KEYS[2], mid, table.concat(out))
 for i = 1, n do redis.call('SET', KEYS[2 + i], mid, 'PX', ARGV[4 + i]) end
 return {1, string.format('%.0f', due)}

@@ -15,10 +15,10 @@ if holder == ARGV[2] or not holder then redis.call('SET', KEYS[5], ARGV[2], 'PX'
 local function unpack_fields(body)
   local out, at = {}, 1
   while at <= #body do
-    local colon = string.find(body, ':', at, true)
-    local size = tonumber(string.sub(body, at, colon - 1))
-    out[#out + 1] = string.sub(body, colon + 1, colon + size)
-    at = colon + size + 2
+    local digits = string.match(body, '^(%d+):', at)
+    local first, size = at + #digits + 1, tonumber(digits)
+    out[#out + 1] = string.sub(body, first, first + size - 1)
+    at = first + size + 1
   end
   return out
 end
@@ -27,13 +27,15 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumb
 for i = 1, #due do
   local body = redis.call('HGET', KEYS[2], due[i])
   if body then
-    local fields = unpack_fields(body)
+    local readable, fields = pcall(unpack_fields, body)
+    -- Damaged: it goes on as an entry that nobody can read, so a dead letter soon, instead of stopping all behind it.
+    if not readable or #fields == 0 or #fields % 2 == 1 then fields = {'body', body} end
     local entry = redis.call('XADD', KEYS[3], '*', unpack(fields))
     local mid = due[i]
     for f = 1, #fields, 2 do
       if fields[f] == 'id' then mid = fields[f + 1] end
     end
-    redis.call('HSET', KEYS[4], mid, entry)
+    redis.pcall('HSET', KEYS[4], mid, entry) -- only helps lookups: an error here would move the message twice
   end
   redis.call('HDEL', KEYS[2], due[i])
   redis.call('ZREM', KEYS[1], due[i])

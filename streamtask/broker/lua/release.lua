@@ -11,7 +11,7 @@ for i = 3, #ARGV, 5 do
   if row and row[4] == count then
     if ARGV[i + 2] == '0' then count = count - 1 end
     redis.call('XCLAIM', KEYS[1], group, 'released', 0, id, 'TIME', 1, 'RETRYCOUNT', count, 'JUSTID')
-    if ARGV[i + 4] == '1' then redis.call('HDEL', KEYS[2], ARGV[i + 3]) end
+    if ARGV[i + 4] == '1' then redis.pcall('HDEL', KEYS[2], ARGV[i + 3]) end
     n = n + 1
   end
 end

@@ -23,18 +23,18 @@ local function fields(first, n)
   return out
 end
 
+-- What is only looked at or tidied up (where, suspects, a lock) goes by pcall: a key of another type there holds nothing
+-- of ours, and an error after the destination was written would write it again with every try.
 local function again(id, mid, delay, first, n)
   if delay <= 0 then
-    redis.call('HSET', KEYS[6], mid, redis.call('XADD', KEYS[1], '*', unpack(fields(first, n))))
+    redis.pcall('HSET', KEYS[6], mid, redis.call('XADD', KEYS[1], '*', unpack(fields(first, n))))
     return
   end
-  local member, body = mid, pack(first, n)
-  if redis.call('HSETNX', KEYS[3], member, body) == 0 then -- a foreign producer used one id for two messages
-    member = mid .. '@' .. id
-    redis.call('HSET', KEYS[3], member, body)
-  end
+  local member = mid
+  if redis.call('HEXISTS', KEYS[3], mid) == 1 then member = mid .. '@' .. id end -- a foreign producer's second use of an id
   redis.call('ZADD', KEYS[2], string.format('%.0f', now + delay), member)
-  redis.call('HDEL', KEYS[6], mid)
+  redis.call('HSET', KEYS[3], member, pack(first, n))
+  redis.pcall('HDEL', KEYS[6], mid)
 end
 
 local function apply(i)
@@ -42,17 +42,17 @@ local function apply(i)
   local uniq, res, n = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 7]), tonumber(ARGV[i + 11])
   if op == 'R' then
     again(id, mid, tonumber(ARGV[i + 10]), i + 12, n)
-    if uniq > 0 and redis.call('GET', KEYS[uniq]) == mid then redis.call('PEXPIRE', KEYS[uniq], ARGV[i + 6]) end
+    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.call('PEXPIRE', KEYS[uniq], ARGV[i + 6]) end
   else
     if op == 'X' then redis.call('XADD', KEYS[4], '*', unpack(fields(i + 12, n))) end
-    if uniq > 0 and redis.call('GET', KEYS[uniq]) == mid then redis.call('DEL', KEYS[uniq]) end
+    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.call('DEL', KEYS[uniq]) end
     if res > 0 then
       redis.call('SET', KEYS[res], ARGV[i + 8], 'PX', ARGV[i + 9])
       redis.call('PUBLISH', KEYS[res], '1')
     end
-    redis.call('HDEL', KEYS[6], mid)
+    redis.pcall('HDEL', KEYS[6], mid)
   end
-  if ARGV[i + 4] == '1' then redis.call('HDEL', KEYS[5], mid) end
+  if ARGV[i + 4] == '1' then redis.pcall('HDEL', KEYS[5], mid) end
   redis.call('XACK', KEYS[1], group, id)
   if kind == 'task' then redis.call('XDEL', KEYS[1], id) end
 end
