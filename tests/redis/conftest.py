@@ -1,0 +1,55 @@
+"""A queue on each real server; after each test, every key must have a TTL or stand on the permanent list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from streamtask.broker.link import SyncLink
+from tests.redis.kit import Stage, fill
+from tests.servers import Server, StartServer
+
+#: What may stay for ever: design of the keys (docs/reference/keys.md).
+PERMANENT = [
+    r"[^{}:]+:[^{}:]+",  # a queue's stream, <ns>:queues, <ns>:schedules, streamtask:namespaces
+    r"\{[^{}]+\}:(due|body|dead|conf|ticks|where|suspects)",
+]
+
+
+@pytest.fixture
+def stage(url: str) -> Iterator[Stage]:
+    """The queue, on each server in turn."""
+    stage = Stage(url)
+    yield stage
+    stage.link.close()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_only_what_it_may(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No script or sender leaves a key for ever that nobody will delete."""
+    server: Server | None = request.getfixturevalue("server") if "server" in request.fixturenames else None
+    yield
+    if server is None:
+        return
+    link = SyncLink(server.url)
+    keys = [key.decode() for key in link.call("KEYS", "*") if link.call("PTTL", key) == -1]
+    link.close()
+    assert [key for key in keys if not any(re.fullmatch(kind, key) for kind in PERMANENT)] == []
+
+
+@pytest.fixture(params=["redis-8.6", "valkey-8.1"])
+def full(
+    request: pytest.FixtureRequest, own_server: StartServer
+) -> Iterator[Callable[[Callable[[Stage], None]], Stage]]:
+    """Gives, on a server of its own, a stage that a function prepared and whose memory is full then."""
+    stage = Stage(own_server(request.param).url)
+
+    def make(prepare: Callable[[Stage], None]) -> Stage:
+        prepare(stage)
+        fill(stage)
+        return stage
+
+    yield make
+    stage.link.close()
