@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from streamtask.broker.keys import QueueKeys
-    from streamtask.broker.link import SyncWatch, Watch
     from streamtask.broker.lookup import MessageInfo, Record
     from streamtask.broker.sender import Outgoing, Receipt, Sender, Steps
+    from streamtask.broker.watch import SyncWatch, Watch
     from streamtask.settings import Settings
 
 T = TypeVar("T")
@@ -99,13 +99,13 @@ class Post:
 
     def watch(self, channel: str) -> SyncWatch:
         """Listen on a channel, blocking."""
-        from streamtask.broker.link import SyncWatch
+        from streamtask.broker.watch import SyncWatch
 
         return SyncWatch(self.sender.url(), channel, timeout=self.settings.send_timeout)
 
     def awatch(self, channel: str) -> Watch:
         """Listen on a channel in the running loop."""
-        from streamtask.broker.link import Watch
+        from streamtask.broker.watch import Watch
 
         return Watch(self.sender.url(), channel, timeout=self.settings.send_timeout)
 

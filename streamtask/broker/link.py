@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import redis.asyncio.connection as aio
 import redis.connection as blocking
@@ -48,13 +47,14 @@ def passing(error: BaseException | str) -> bool:
     return isinstance(error, CONNECTION_ERRORS) or str(error).startswith(_PASSING)
 
 
-def _arguments(parser: Any, url: str, timeout: float, name: str | None) -> tuple[type[Any], dict[str, Any]]:
+def arguments_of(parser: Any, url: str, timeout: float, name: str | None) -> tuple[type[Any], dict[str, Any]]:
+    """What makes redis-py's connection for a URL: its class and arguments. `timeout` in seconds."""
     try:
         arguments = dict(parser(url))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{safe_url(url)!r} is no Redis URL: {error}; write redis://host:6379/0") from None
     kind = arguments.pop("connection_class", None)
-    defaults = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": timeout, "client_name": name}
+    defaults = {"socket_connect_timeout": min(CONNECT_TIMEOUT, timeout), "socket_timeout": timeout, "client_name": name}
     traps = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "driver_info": None, "decode_responses": False}
     return kind, defaults | arguments | traps
 
@@ -78,7 +78,7 @@ class Link:
     """
 
     def __init__(self, url: str, *, timeout: float = READ_TIMEOUT, name: str | None = None) -> None:
-        kind, arguments = _arguments(aio.parse_url, url, timeout, name)
+        kind, arguments = arguments_of(aio.parse_url, url, timeout, name)
         self._timeout: float = arguments["socket_timeout"]
         self._connection: Any = (kind or aio.Connection)(**(arguments | {"socket_timeout": None}))
         self._lock = asyncio.Lock()
@@ -114,6 +114,11 @@ class Link:
                     raise RedisTimeoutError(f"no answer within {self._timeout:g} s") from None
                 raise
 
+    async def refresh(self) -> None:
+        """Drop a connection that the server closed while it lay idle, as at a restart; the next call connects anew."""
+        if self._connection.is_connected and await self._connection.can_read():
+            await self.close()
+
     async def close(self) -> None:
         """Close the connection; a later call opens it again."""
         await self._connection.disconnect(nowait=True)
@@ -145,6 +150,7 @@ class LinkPool:
         async with self._places:
             link = self._idle.pop() if self._idle else self._make()
             try:
+                await link.refresh()
                 return await link.batch(commands)
             finally:
                 self._idle.append(link)
@@ -159,7 +165,7 @@ class SyncLink:
     """The blocking twin of `Link`, for threads: calls wait for each other."""
 
     def __init__(self, url: str, *, timeout: float = READ_TIMEOUT, name: str | None = None) -> None:
-        kind, arguments = _arguments(blocking.parse_url, url, timeout, name)
+        kind, arguments = arguments_of(blocking.parse_url, url, timeout, name)
         self._connection: Any = (kind or blocking.Connection)(**arguments)
         self._lock = threading.Lock()
 
@@ -195,6 +201,15 @@ class SyncLink:
                 connection.disconnect()
                 raise
 
+    def refresh(self) -> None:
+        """Drop a connection that the server closed while it lay idle, as in `Link.refresh`."""
+        try:
+            stale = self._connection.is_connected and self._connection.can_read(timeout=0)
+        except CONNECTION_ERRORS:
+            stale = True
+        if stale:
+            self.close()
+
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
         self._connection.disconnect()
@@ -214,6 +229,7 @@ class SyncLinkPool:
         except IndexError:
             link = self._make()
         try:
+            link.refresh()
             return link.batch(commands)
         finally:
             self._idle.append(link)
@@ -224,81 +240,7 @@ class SyncLinkPool:
             self._idle.pop().close()
 
 
-class Watch:
-    """Listens on one channel; `wait` returns at the first notice, at the timeout, or when the connection was lost."""
-
-    def __init__(self, url: str, channel: str, *, timeout: float) -> None:
-        kind, arguments = _arguments(aio.parse_url, url, timeout, None)
-        self._timeout: float = arguments["socket_timeout"]
-        self._connection: Any = (kind or aio.Connection)(**(arguments | {"socket_timeout": None}))  # as in Link
-        self._channel = channel
-
-    async def __aenter__(self) -> Self:
-        await self._subscribe()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connection.disconnect(nowait=True)
-
-    async def wait(self, timeout: float) -> None:
-        """Wait at most `timeout` seconds."""
-        try:
-            if not self._connection.is_connected:
-                await self._subscribe()
-            await self._connection.read_response(timeout=timeout, disconnect_on_error=False)
-        except CONNECTION_ERRORS:
-            await self._connection.disconnect(nowait=True)
-            await asyncio.sleep(min(timeout, 0.2))
-
-    async def _subscribe(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._connection.connect()
-                packed = self._connection.pack_command("SUBSCRIBE", self._channel)
-                await self._connection.send_packed_command(packed, check_health=False)
-                await self._connection.read_response()
-        except BaseException as error:
-            await self._connection.disconnect(nowait=True)
-            if isinstance(error, TimeoutError):
-                raise RedisTimeoutError(f"no answer within {self._timeout:g} s") from None
-            raise
-
-
-class SyncWatch:
-    """The blocking twin of `Watch`."""
-
-    def __init__(self, url: str, channel: str, *, timeout: float) -> None:
-        kind, arguments = _arguments(blocking.parse_url, url, timeout, None)
-        self._connection: Any = (kind or blocking.Connection)(**arguments)
-        self._channel = channel
-
-    def __enter__(self) -> Self:
-        self._subscribe()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.disconnect()
-
-    def wait(self, timeout: float) -> None:
-        """Wait at most `timeout` seconds."""
-        try:
-            if not self._connection.is_connected:
-                self._subscribe()
-            if self._connection.can_read(timeout=timeout):
-                self._connection.read_response()
-        except CONNECTION_ERRORS:
-            self._connection.disconnect()
-            time.sleep(min(timeout, 0.2))
-
-    def _subscribe(self) -> None:
-        self._connection.connect()
-        self._connection.send_packed_command(
-            self._connection.pack_command("SUBSCRIBE", self._channel), check_health=False
-        )
-        self._connection.read_response()
-
-
 __all__ = [
     "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError",
-    "SyncLink", "SyncLinkPool", "SyncWatch", "Watch", "call_of", "passing", "safe_url",
+    "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing", "safe_url",
 ]  # fmt: skip

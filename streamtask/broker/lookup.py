@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from streamtask.broker.keys import GROUP, RELEASED, QueueKeys
 from streamtask.broker.sender import Steps
 from streamtask.context import from_ms
+from streamtask.errors import SendError
 from streamtask.message import Message, Unreadable, decode
 
 Status = Literal["waiting", "due", "running", "done", "dead", "cancelled", "expired", "unknown"]
@@ -65,6 +66,9 @@ def _find(keys: QueueKeys, queue: str, message_id: str, entry_id: str | None) ->
         ("ZSCORE", keys.due, message_id),
         ("HGET", keys.where, message_id),
     ]
+    for reply in (raw, due, where):
+        if isinstance(reply, Exception):  # forbidden to us, or a key of another type: not the same as nothing
+            raise SendError(f"Redis does not tell how message {message_id} stands: {reply}") from reply
     if isinstance(raw, bytes):
         return parse_record(message_id, queue, raw).info
     if isinstance(due, bytes):

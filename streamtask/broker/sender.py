@@ -135,9 +135,11 @@ class Sender:
             commands = next(steps)
             while True:
                 try:
-                    commands = steps.send(self._sync.batch(commands))
+                    replies = self._sync.batch(commands)
                 except CONNECTION_ERRORS as error:
-                    raise self.unreachable(error) from error
+                    commands = steps.throw(self.unreachable(error))
+                else:
+                    commands = steps.send(replies)
         except StopIteration as end:
             found: T = end.value
             return found
@@ -152,9 +154,11 @@ class Sender:
             commands = next(steps)
             while True:
                 try:
-                    commands = steps.send(await pool.batch(commands))
+                    replies = await pool.batch(commands)
                 except CONNECTION_ERRORS as error:
-                    raise self.unreachable(error) from error
+                    commands = steps.throw(self.unreachable(error))
+                else:
+                    commands = steps.send(replies)
         except StopIteration as end:
             found: T = end.value
             return found
@@ -169,12 +173,16 @@ class Sender:
 
     def unreachable(self, error: BaseException) -> SendError:
         """The error that says what to do when Redis does not answer."""
+        found: SendError
         if self.address.source == "default":
-            return NoRedis(
+            found = NoRedis(
                 f"no Redis at {self._url} and no address was given. Set STREAMTASK_URL=redis://host:6379/0, "
                 "pass StreamTask(name, url), or run `streamtask dev` for a private server"
             )
-        return SendError(f"Redis at {safe_url(self._url)} (from {self.address.source}) did not answer: {error}")
+        else:
+            found = SendError(f"Redis at {safe_url(self._url)} (from {self.address.source}) did not answer: {error}")
+        found.__cause__ = error
+        return found
 
     def close(self) -> None:
         """Close the blocking client; it opens again when needed."""
@@ -190,30 +198,39 @@ class Sender:
     def _sending(self, outgoing: Sequence[Outgoing]) -> Steps[list[Receipt | Exception]]:
         receipts: list[Receipt | Exception] = []
         for start in range(0, len(outgoing), CHUNK):
-            chunk = outgoing[start : start + CHUNK]
-            fresh = {item.queue for item in chunk} - self._announced
-            announcement: list[Command] = []
-            if fresh:
-                announcement = [
-                    ("SADD", names.queues(self.namespace), *fresh),
-                    ("SADD", names.NAMESPACES, self.namespace),
-                ]
-            replies = yield [*announcement, *(item.command() for item in chunk)]
-            if not any(isinstance(reply, Exception) for reply in replies[: len(announcement)]):
-                self._announced |= fresh
-            replies = replies[len(announcement) :]
-            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                again = yield [("SCRIPT", "LOAD", s.text) for s in ALL] + [chunk[i].command() for i in unknown]
-                for i, reply in zip(unknown, again[len(ALL) :], strict=True):
-                    replies[i] = reply
-            for item, reply in zip(chunk, replies, strict=True):
-                receipts.append(reply if isinstance(reply, Exception) else item.receipt(reply))
+            try:
+                receipts += yield from self._chunk(outgoing[start : start + CHUNK])
+            except SendError as error:  # the chunks before it were answered; of this one, some may have been accepted
+                refused = {i: receipt for i, receipt in enumerate(receipts) if isinstance(receipt, Exception)}
+                error.errors = refused | dict.fromkeys(range(start, len(outgoing)), error)
+                raise
         return receipts
+
+    def _chunk(self, chunk: Sequence[Outgoing]) -> Steps[list[Receipt | Exception]]:
+        fresh = {item.queue for item in chunk} - self._announced
+        announcement: list[Command] = []
+        if fresh:
+            announcement = [("SADD", names.queues(self.namespace), *fresh), ("SADD", names.NAMESPACES, self.namespace)]
+        replies = yield [*announcement, *(item.command() for item in chunk)]
+        if not any(isinstance(reply, Exception) for reply in replies[: len(announcement)]):
+            self._announced |= fresh
+        replies = replies[len(announcement) :]
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = yield [("SCRIPT", "LOAD", s.text) for s in ALL] + [chunk[i].command() for i in unknown]
+            for i, reply in zip(unknown, again[len(ALL) :], strict=True):
+                replies[i] = reply
+        pairs = zip(chunk, replies, strict=True)
+        return [reply if isinstance(reply, Exception) else item.receipt(reply) for item, reply in pairs]
+
+
+#: Clients that a forked child found in its memory. Kept, for to close them would end the parent's connections.
+_inherited: list[object] = []
 
 
 def _forget(sender: Sender | None) -> None:
     """In a forked child: the parent's connections are the parent's."""
     if sender is not None:
+        _inherited.append((sender._sync, sender._loops))
         sender._sync = None
         sender._loops = weakref.WeakKeyDictionary()
