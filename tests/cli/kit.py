@@ -124,7 +124,9 @@ class Shell:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
+        folder.mkdir(exist_ok=True)
         self.running: list[Running] = []
+        self.environment = {"STREAMTASK_URL": url}
         self.write("tasks.py", TASKS)
 
     def write(self, name: str, text: str) -> Path:
@@ -139,7 +141,7 @@ class Shell:
         return subprocess.run(
             [sys.executable, "-m", "streamtask", *args],
             cwd=self.folder,
-            env=environment(STREAMTASK_URL=self.url, **more),
+            env=environment(**self.environment | more),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -151,7 +153,7 @@ class Shell:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamtask", *args],
             cwd=self.folder,
-            env=environment(STREAMTASK_URL=self.url, **more),
+            env=environment(**self.environment | more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
