@@ -107,15 +107,16 @@ class Leases:
 
     def _turn(self, everything: bool, waiting: list[Delivery]) -> None:
         sent_at = time.monotonic()
-        self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._lease * 3000))
-        self.last_good = sent_at
-        limit = sent_at if everything else sent_at - self._lease / 3
+        limit = sent_at if everything else sent_at - self.period
         urgent = {id(delivery) for delivery in waiting}
         for queue in self._queues:
             # The tuple is made in one step under the interpreter lock, so the loop cannot change the table in between.
             due = [d for d in tuple(queue.held.values()) if d.confirmed_at < limit or id(d) in urgent]
             for start in range(0, len(due), IDS):
                 self._renew(queue, [(d, d.count) for d in due[start : start + IDS]], urgent)
+        # Last, for a full Redis refuses it, and renews all the same.
+        self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._lease * 3000))
+        self.last_good = sent_at
 
     def _renew(self, queue: QueueState, tokens: list[tuple[Delivery, int]], urgent: set[int]) -> None:
         args = [arg for delivery, count in tokens for arg in (delivery.id, count)]

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from streamtask._version import __version__
 from streamtask.broker.broker import Broker
-from streamtask.broker.keys import GROUP
+from streamtask.broker.keys import GROUP, worker
 from streamtask.worker.delivery import QueueState
 from streamtask.worker.report import WARNING, Reporter
 
@@ -32,13 +32,13 @@ async def agree_on_lease(broker: Broker, queues: Sequence[QueueState], asked: fl
     """The lease (seconds) that this worker must use for its queues.
 
     It belongs to the queue: one worker's short lease would take another's healthy tasks. What was asked for replaces
-    the stored one only where nobody holds anything.
+    the stored one only where nobody holds anything, and no other worker lives that soon may.
     """
     milliseconds = int(asked * 1000)
     stored = []
     for queue in queues:
         await broker.call("HSETNX", queue.keys.conf, "lease", milliseconds)
-        if not (await broker.call("XPENDING", queue.keys.stream, GROUP))[0]:
+        if not await _in_use(broker, queue):
             await broker.call("HSET", queue.keys.conf, "lease", milliseconds)
         stored.append(int(await broker.call("HGET", queue.keys.conf, "lease")))
     agreed = max(stored, default=milliseconds)
@@ -46,3 +46,12 @@ async def agree_on_lease(broker: Broker, queues: Sequence[QueueState], asked: fl
         text = f"the lease is {agreed / 1000:g} s, as the queue's other workers have it, not {asked:g} s"
         report.event("worker.lease", WARNING, text)
     return agreed / 1000
+
+
+async def _in_use(broker: Broker, queue: QueueState) -> bool:
+    """Does somebody hold messages of this queue, or is there another worker that reads it?"""
+    if (await broker.call("XPENDING", queue.keys.stream, GROUP))[0]:
+        return True
+    consumers = [row[1].decode() for row in await broker.call("XINFO", "CONSUMERS", queue.keys.stream, GROUP)]
+    others = [worker(broker.namespace, name) for name in consumers if name != broker.consumer]
+    return bool(others) and bool(await broker.call("EXISTS", *others))
