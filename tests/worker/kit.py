@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -59,6 +60,7 @@ class Lab:
         self.client = redis.Redis.from_url(url)
         self.events = Events()
         self.workers: list[Worker] = []
+        self._stops: dict[str, Callable[[], object]] = {}
 
     def task(self, fn: Callable[..., Any], **options: Any) -> Task[..., Any]:
         """Make a local function a task under its own name."""
@@ -81,6 +83,28 @@ class Lab:
             yield worker
         finally:
             worker.stop()
+            await ended(running)
+
+    @asynccontextmanager
+    async def thread_worker(self, **options: Any) -> AsyncIterator[Worker]:
+        """A worker with a loop of its own, in a thread: its tasks may block it without blocking the test."""
+        started: Future[Worker] = Future()
+
+        async def serve() -> int:
+            async with self.worker(**options) as worker:
+                stop = asyncio.Event()
+                loop = asyncio.get_running_loop()
+                self._stops[worker.consumer] = lambda: loop.call_soon_threadsafe(stop.set)
+                started.set_result(worker)
+                await stop.wait()
+            return 0
+
+        running = asyncio.create_task(asyncio.to_thread(asyncio.run, serve()))
+        worker = await asyncio.wait_for(asyncio.wrap_future(started), 10)
+        try:
+            yield worker
+        finally:
+            self._stops[worker.consumer]()
             await ended(running)
 
     @asynccontextmanager

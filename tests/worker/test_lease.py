@@ -1,0 +1,258 @@
+"""Leases: a living worker keeps its tasks however long they take, a dead one's move, a late finisher is not heard."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from streamtask import current
+from streamtask.broker.keys import GROUP
+from tests.servers import StartServer
+from tests.support import aeventually
+from tests.worker.conftest import MakeLab
+from tests.worker.kit import Lab
+
+LEASE = 0.6
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "thread", "blocking"])
+async def test_a_task_longer_than_the_lease_runs_once(lab: Lab, kind: str) -> None:
+    starts: list[tuple[str, int]] = []
+
+    async def coroutine() -> None:
+        starts.append((current().worker, current().deliveries))
+        await asyncio.sleep(3 * LEASE)
+
+    def thread() -> None:
+        starts.append((current().worker, current().deliveries))
+        time.sleep(3 * LEASE)
+
+    async def blocking() -> None:
+        starts.append((current().worker, current().deliveries))
+        time.sleep(3 * LEASE)  # the whole event loop stands still; the lease thread does not
+
+    task = lab.task({"coroutine": coroutine, "thread": thread, "blocking": blocking}[kind], result=False)
+    async with lab.thread_worker(lease=LEASE), lab.thread_worker(lease=LEASE):
+        await task.adelay()
+        await lab.empty()
+    assert len(lab.events.done_ids) == 1
+    assert [deliveries for _, deliveries in starts] == [1]
+    assert lab.events.named("task.lease_lost") == []
+
+
+async def test_many_long_tasks_and_a_blocked_loop_run_once(lab: Lab) -> None:
+    """What is buffered and what is read while the loop stands still is renewed or checked before it starts."""
+    starts: list[int] = []
+
+    async def work(n: int) -> None:
+        starts.append(n)
+        if n % 50 == 0:
+            time.sleep(1.5 * LEASE)
+        await asyncio.sleep(0.01)
+
+    task = lab.task(work, result=False)
+    async with lab.thread_worker(lease=LEASE, concurrency=20), lab.thread_worker(lease=LEASE, concurrency=20):
+        await task.adelay_many((n,) for n in range(200))
+        await lab.empty()
+    assert sorted(starts) == list(range(200))
+
+
+async def test_a_dead_workers_messages_move_within_a_lease_on_an_idle_stream(lab: Lab) -> None:
+    """How late they may be is printed, and asserted only by a bound that a slow machine keeps."""
+    moved: dict[int, tuple[float, int]] = {}
+
+    async def note(n: int) -> None:
+        moved[n] = (time.monotonic(), current().deliveries)
+
+    task = lab.task(note, result=False)
+    async with lab.worker(lease=1.0) as worker:
+        await worker.fetcher.stop()  # so that the ghost gets them
+        await task.adelay_many((n,) for n in range(3))
+        lab.ghost()
+        died = time.monotonic()
+        async with lab.worker(lease=1.0) as heir:
+            await lab.empty()
+    late = max(at for at, _ in moved.values()) - died - heir.lease
+    native = heir.broker.native
+    bound = 1.0 if native else max(1.0, heir.lease / 4)
+    how = "native" if native else "fallback"
+    print(f"\ntakeover {late:+.3f} s after the lease of {heir.lease:g} s ({how}, bound {bound:g} s)")
+    assert [deliveries for _, deliveries in moved.values()] == [2, 2, 2]
+    assert min(at for at, _ in moved.values()) - died >= heir.lease - 0.05
+    assert late < bound + 3
+
+
+async def test_a_lost_lease_cancels_the_coroutine_and_its_verdict_is_dropped(lab: Lab) -> None:
+    gate = asyncio.Event()
+    runs: list[str] = []
+
+    async def work() -> str:
+        runs.append(f"start {current().deliveries}")
+        try:
+            if current().deliveries == 1:
+                await gate.wait()
+        except asyncio.CancelledError:
+            runs.append("cancelled")
+            raise
+        return f"delivery {current().deliveries}"
+
+    task = lab.task(work)
+    async with lab.worker(lease=LEASE):
+        result = await task.adelay()
+        await aeventually(lambda: runs == ["start 1"])
+        lab.steal(lab.pending()[0][0])
+        await aeventually(lambda: "cancelled" in runs)
+        assert lab.dead() == []
+        assert await result.aget(10) == "delivery 3"  # 2 was the thief's, who let it lie
+        await lab.empty()
+    assert runs == ["start 1", "cancelled", "start 3"]
+    assert len(lab.events.named("task.lease_lost")) >= 1
+
+
+@pytest.mark.parametrize("verdict", ["done", "retry", "dead"])
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_a_late_finisher_is_not_heard(lab: Lab, verdict: str, noticed: bool) -> None:
+    """Its token is an old one, whether the lease thread has noticed (`noticed`) or not."""
+    gate = threading.Event()
+    runs: list[int] = []
+
+    def work() -> str:
+        runs.append(current().deliveries)
+        if current().deliveries == 1:
+            gate.wait(10)
+            if verdict == "retry":
+                raise OSError("late")
+            if verdict == "dead":
+                raise TypeError("late")
+            return "late"
+        return "in time"
+
+    task = lab.task(work)
+    async with lab.worker(lease=LEASE):
+        result = await task.adelay()
+        await aeventually(lambda: runs == [1])
+        lab.steal(lab.pending()[0][0])
+        if noticed:
+            await aeventually(lambda: lab.events.named("task.lease_lost"))
+        gate.set()
+        assert await result.aget(10) == "in time"
+        await lab.empty()
+    assert runs == [1, 3]
+    assert lab.dead() == []
+    assert lab.events.done_ids == [result.id]
+    assert lab.events.named("task.retry") == []
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_an_own_entry_that_comes_back_is_adopted(lab: Lab, kind: str) -> None:
+    gate = threading.Event()
+    starts: list[int] = []
+
+    async def coroutine() -> None:
+        starts.append(current().deliveries)
+        await aeventually(gate.is_set)
+
+    def thread() -> None:
+        starts.append(current().deliveries)
+        gate.wait(10)
+
+    task = lab.task(coroutine if kind == "coroutine" else thread, result=False)
+    async with lab.worker(lease=5.0):
+        await task.adelay()
+        await aeventually(lambda: len(starts) == 1)
+        (entry, owner, _) = lab.pending()[0]
+
+        def claimed() -> bool:
+            """Make it look idle, and wake a reader that waits, until it is not the renewal that comes first."""
+            stream = lab.keys().stream
+            lab.client.xclaim(stream, GROUP, owner, 0, [entry], idle=3_600_000, justid=True)
+            lab.client.xdel(stream, lab.client.xadd(stream, {"poke": 1}))
+            return lab.pending()[0][2] > 1
+
+        await aeventually(claimed)
+        gate.set()
+        await lab.empty()
+    assert starts == [1]
+    assert len(lab.events.done_ids) == 1
+    assert lab.events.named("task.lease_lost") == []
+
+
+async def test_a_full_redis_takes_no_lease_away(server_name: str, own_server: StartServer, make_lab: MakeLab) -> None:
+    server = own_server(server_name, maxmemory="6mb", maxmemory_policy="noeviction")
+    lab = make_lab(server.url)
+    starts: list[int] = []
+
+    async def work(n: int) -> int:
+        starts.append(n)
+        await asyncio.sleep(3 * LEASE)
+        return n
+
+    task = lab.task(work)
+    async with lab.worker(lease=LEASE), lab.worker(lease=LEASE):
+        results = await task.adelay_many((n,) for n in range(4))
+        await aeventually(lambda: len(starts) == 4)
+        await aeventually(lambda: fill(lab))
+        assert sorted([await result.aget(10) for result in results]) == [0, 1, 2, 3]
+    assert sorted(starts) == [0, 1, 2, 3]
+    assert lab.events.named("task.lease_lost") == []
+
+
+def fill(lab: Lab) -> bool:
+    """Write until the memory is full."""
+    import redis
+
+    try:
+        for number in range(100_000):
+            lab.client.set(f"filler:{number}", b"x" * 10_000)
+    except redis.ResponseError as error:
+        return "maxmemory" in str(error)
+    return False
+
+
+async def test_the_queues_lease_holds_for_all_its_workers(lab: Lab) -> None:
+    gate = asyncio.Event()
+    starts: list[str] = []
+
+    async def work() -> None:
+        starts.append(current().worker)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=3.0) as one:
+        await task.adelay()
+        await aeventually(lambda: starts)
+        async with lab.worker(lease=LEASE) as two:
+            assert (one.lease, two.lease) == (3.0, 3.0)
+            assert len(lab.events.named("worker.lease")) == 1
+        gate.set()
+        await lab.empty()
+    async with lab.worker(lease=1.5) as three:
+        assert three.lease == 1.5
+    assert lab.client.hget(lab.keys().conf, "lease") == b"1500"
+
+
+async def test_a_shorter_lease_does_not_take_what_a_living_worker_will_hold(lab: Lab) -> None:
+    gate = asyncio.Event()
+    starts: list[str] = []
+
+    async def work() -> None:
+        starts.append(current().worker)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=9.0), lab.worker(lease=LEASE):
+        await task.adelay_many(() for _ in range(10))
+        await aeventually(lambda: len(starts) == 10)
+        await aeventually(lambda: idle(lab) > 2 * LEASE * 1000 or len(starts) > 10)
+        gate.set()
+        await lab.empty()
+    assert len(starts) == 10
+
+
+def idle(lab: Lab) -> int:
+    """How long, in ms, the longest held entry has been held without a renewal."""
+    rows = lab.client.xpending_range(lab.keys().stream, GROUP, "-", "+", 100)
+    return max((row["time_since_delivered"] for row in rows), default=0)
