@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from pydantic import ValidationError
 
+from streamtask import checks
 from streamtask.address import safe_url
 from streamtask.checks import NAME, check_name
 from streamtask.context import CURRENT
@@ -114,7 +115,7 @@ class StreamTask:
 
     def queue(self, name: str) -> Queue:
         """Declare a queue that no task of this app names, so that calls may be sent to it."""
-        self.post.queues.add(check_name("queue", name))
+        self.post.queues.add(checks.queue(name))
         return Queue(name)
 
     @overload

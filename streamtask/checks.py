@@ -27,9 +27,16 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
+#: `<ns>:queues`, `<ns>:schedules` and `streamtask:namespaces` are keys of their own, and no queue's stream.
+_RESERVED = ("queues", "schedules", "namespaces")
+
+
 def queue(value: object) -> str:
     """A queue's name."""
-    return check_name("queue", value)
+    name = check_name("queue", value)
+    if name in _RESERVED:
+        raise ValueError(f"{name!r} is no queue name: a key of streamtask has it; choose another")
+    return name
 
 
 def message_id(value: object) -> str:

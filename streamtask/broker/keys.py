@@ -23,7 +23,7 @@ def tag(base: str) -> str:
     would move the derived keys to another slot, so they are refused with ValueError.
     """
     start, end = base.find("{"), base.find("}")
-    if start == end == -1:
+    if base and start == end == -1:
         return "{" + base + "}"
     if start >= 0 and start + 1 < end and base.count("{") == base.count("}") == 1:
         return base
