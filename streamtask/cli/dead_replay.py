@@ -213,7 +213,7 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Say --yes: there is nobody to ask here")
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)
 
 
 def tell(options: Globals, text: str, facts: Mapping[str, Any], refused: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from streamtask.broker.server import Server, answers, questions
 from streamtask.cli.command import Command, globals_of
 from streamtask.cli.failures import DOUBTFUL, NO_REDIS, UNFIT
 from streamtask.cli.options import Globals
-from streamtask.cli.reach import TIMEOUT, check_namespace, namespaces, reach
+from streamtask.cli.reach import TIMEOUT, check_typed, namespaces, reach
 from streamtask.cli.text import print_json
 from streamtask.doctor import Facts, Finding, examine, worst
 from streamtask.errors import SendError
@@ -61,7 +61,7 @@ def measure(client: Sender, options: Globals) -> Facts:
     """Ask the server; SendError when it does not answer."""
     times, skew = _ping(client)
     server = client.drive(_server())
-    names = [check_namespace(options.namespace)] if options.namespace else namespaces(client)
+    names = [check_typed("namespace", options.namespace)] if options.namespace else namespaces(client)
     return Facts(
         server=server,
         url=f"{safe_url(client.url())} (from {client.address.source})",

@@ -36,7 +36,7 @@ def namespace_of(options: Globals, client: Sender) -> str:
     """`--namespace`, STREAMTASK_NAMESPACE, or the only one on the server; UsageError when there are several."""
     chosen = options.namespace or os.environ.get("STREAMTASK_NAMESPACE")
     if chosen:
-        return check_namespace(chosen)
+        return check_typed("namespace", chosen)
     found = client.drive(_namespaces())
     if len(found) == 1:
         return found[0]
@@ -51,7 +51,7 @@ def place(app: StreamTask, options: Globals, url: str | None) -> None:
         app.post.relocate(url)
         app.post.address = replace(app.post.address, source="--url" if url == options.url else "--embedded")
     if options.namespace:
-        app.namespace = app.post.namespace = check_namespace(options.namespace)
+        app.namespace = app.post.namespace = check_typed("namespace", options.namespace)
 
 
 def namespaces(client: Sender) -> list[str]:
@@ -59,10 +59,10 @@ def namespaces(client: Sender) -> list[str]:
     return client.drive(_namespaces())
 
 
-def check_namespace(name: str) -> str:
-    """The name; UsageError for one that cannot be."""
+def check_typed(kind: str, name: str) -> str:
+    """The name of a namespace or worker that was typed; UsageError for one that cannot be."""
     try:
-        return check_name("namespace", name)
+        return check_name(kind, name)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

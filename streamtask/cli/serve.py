@@ -73,13 +73,15 @@ def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]
     runner = asyncio.Runner(loop_factory=_loop_factory())
     try:
         code = runner.run(main(report))
-        if code in (GAVE_BACK, INTERRUPTED):
-            report.close()
-            _leave(code)
+    except BaseException:
         runner.close()
-        return code
+        raise
     finally:
         report.close()
+    if code in (GAVE_BACK, INTERRUPTED):
+        _leave(code)
+    runner.close()
+    return code
 
 
 class Signals:

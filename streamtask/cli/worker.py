@@ -14,6 +14,7 @@ from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import BEGAN, Command, globals_of
 from streamtask.cli.options import DURATION, Duration
+from streamtask.cli.reach import check_typed
 from streamtask.cli.text import plural
 from streamtask.inspector import unserved
 from streamtask.logs import LogReporter
@@ -76,6 +77,8 @@ def command(
 ) -> None:
     """Wire a worker from the command line."""
     options = globals_of(ctx)
+    if name is not None:
+        check_typed("worker", name)
     loaded = serve.open_app(options, path, names(include), embedded)
     worker_options = WorkerOptions(
         concurrency=concurrency,

@@ -29,7 +29,9 @@ class LogWriter:
             self._dropped += 1
             return
         self._lines.append(line)
-        if not self._wake.is_set():
+        if self._closed and not self._thread.is_alive():  # what is logged while the process ends
+            self._flush()
+        elif not self._wake.is_set():
             self._wake.set()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from streamtask import StreamTask
-from tests.cli.kit import Shell, ok_json
+from tests.cli.kit import Shell, invoke, ok_json
 from tests.servers import StartServer
 from tests.support import eventually
 
@@ -201,3 +201,20 @@ def test_the_command_line_moves_an_app_to_another_namespace(shell: Shell, client
     assert "  namespace staging\n" in worked.stderr
     assert client.xlen("staging:default") == 0
     assert client.smembers("streamtask:namespaces") == {"staging"}
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("--embedded", "--url", "redis://h"), "leave out --url"),
+        (("--name", "a b"), "'a b' is no worker name"),
+        (("--lease", "0"), "too short: at least 0.1 s"),
+        (("--grace", "soon"), "'soon' is no duration"),
+        (("-c", "0"), "0 is not in the range"),
+        (("--log-level", "loud"), "'loud' is not one of"),
+    ],
+)
+def test_bad_options_are_wrong_usage(args: tuple[str, ...], text: str) -> None:
+    result = invoke("", "worker", "tasks", *args)
+    assert result.exit_code == 2
+    assert text in result.output
