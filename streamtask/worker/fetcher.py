@@ -91,12 +91,14 @@ class Fetcher:
         if not able:
             await self._executor.roomy.wait()
             return False
-        if not self._broker.native and await self._take(self._wants(able, wait=False)):
+        if not (self._broker.native and self._claims()) and await self._take(self._wants(able, wait=False)):
             return False  # there may be more of it
+        if self._stopping.is_set():
+            return False
         wait = (not self._busy or len(able) == 1) and not self._burst
         wants = self._wants(able, wait)
         sent_at = time.monotonic()
-        lease = self._claim_lease(sent_at)
+        lease = self._lease if self._claims() else None
         found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
         self.polled_at = time.monotonic()
         self._busy = bool(found)
@@ -156,17 +158,18 @@ class Fetcher:
             wants.append((queue.keys, count))
         return wants
 
-    def _claim_lease(self, now: float) -> float | None:
-        return None if now < self._holiday_until else self._lease
+    def _claims(self) -> bool:
+        """May it take what others have left idle, or is there a holiday?"""
+        return time.monotonic() >= self._holiday_until
 
     async def _take(self, wants: Wants) -> bool:
         """Without native CLAIM: what was given back each second, what is idle every quarter of a lease (jittered).
 
-        True when there was something; then the next look is at once.
+        In a holiday only what was given back. True when there was something; then the next look is at once.
         """
         now = time.monotonic()
         lease = None
-        if now >= self._claim_at and now >= self._holiday_until:
+        if now >= self._claim_at and self._claims():
             lease = self._lease
             self._claim_at = now + self._lease / 4 * (0.75 + random.random() / 4)
         if lease is None and now < self._take_at:
