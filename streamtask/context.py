@@ -71,7 +71,7 @@ class Context:
 
     @property
     def enqueued_at(self) -> datetime:
-        """When the message was first accepted."""
+        """When the message first entered its stream: when it was sent, or when its countdown or eta had come."""
         return from_ms(self._sent)
 
     @property

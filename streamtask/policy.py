@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 from streamtask.duration import seconds
@@ -20,6 +22,8 @@ PARK = 30.0
 UNKNOWN_GRACE = 600.0
 #: Longest error text and traceback that are kept, in characters; and how many failed attempts a message remembers.
 ERROR_TEXT, TRACEBACK_TEXT, ERRORS_KEPT = 1_000, 8_192, 3
+
+_OURS = str(Path(__file__).parent / "worker")
 
 DeadReason = Literal["retries", "poison", "reject", "decode", "unknown_task", "arguments", "result", "interrupted"]
 
@@ -38,10 +42,18 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The error's name, text and traceback, without what JSON cannot carry (half characters, as in some paths)."""
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
         if len(text) > TRACEBACK_TEXT:  # the end names the error, so the beginning goes
             text = "…" + text[-TRACEBACK_TEXT:]
         return cls(type(error).__qualname__, _storable(_safe_str(error)[:ERROR_TEXT]), _storable(text))
+
+
+def _theirs(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback from the user's first frame on; all of it when the error is one of ours."""
+    frame = frames
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.tb_next
+    return frame or frames
 
 
 def _safe_str(error: BaseException) -> str:
@@ -183,7 +195,8 @@ def decide(facts: Facts, outcome: Outcome) -> Verdict:
         case Late():
             return Finish("expired", note="not started in time")
         case Poison(deliveries):
-            text = f"its worker died while it ran alone among suspects (delivery {deliveries})"
+            alone = " alone among suspects" if facts.options.max_deliveries > 1 else ""
+            text = f"its worker died while it ran{alone} (delivery {deliveries} of {facts.options.max_deliveries})"
             return Bury("poison", Failure("WorkerDied", text))
         case Stopped(started):
             if started and not facts.options.idempotent:

@@ -80,9 +80,17 @@ class Broker:
         if queues:
             commands.append(("SADD", names.queues(self.namespace), *(name for name, _ in queues)))
             commands.append(("SADD", names.NAMESPACES, self.namespace))
-        for reply in await self._control.batch(commands):
-            if isinstance(reply, ResponseError) and "BUSYGROUP" not in str(reply):
-                raise reply
+        replies = await self._control.batch(commands)
+        for (_, keys), made in zip(queues, replies, strict=False):
+            if isinstance(made, ResponseError) and "BUSYGROUP" not in str(made):
+                # A full Redis refuses before it looks whether the group is there; its queue can still be worked off.
+                await self._refused(keys, made)
+
+    async def _refused(self, keys: QueueKeys, error: ResponseError) -> None:
+        try:
+            await self._control.call("XPENDING", keys.stream, GROUP)
+        except ResponseError:
+            raise error from None
 
     async def leave(self, queues: Sequence[QueueKeys]) -> None:
         """Forget this consumer in the groups where it holds nothing any more."""

@@ -177,7 +177,8 @@ class Sender:
         if self.address.source == "default":
             found = NoRedis(
                 f"no Redis at {self._url} and no address was given. Set STREAMTASK_URL=redis://host:6379/0, "
-                "pass StreamTask(name, url), or run `streamtask dev` for a private server"
+                "pass StreamTask(name, url), or run `streamtask dev` for a private server (and set "
+                "STREAMTASK_URL=embedded:// in the terminals beside it)"
             )
         else:
             found = SendError(f"Redis at {safe_url(self._url)} (from {self.address.source}) did not answer: {error}")

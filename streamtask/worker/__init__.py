@@ -201,7 +201,7 @@ class Worker:
             self.report.event("worker.stopped", WARNING, text)
         left = len(self._running())
         if left:
-            text = f"{left} thread tasks would not end; they are left, and run again elsewhere when their lease is over"
+            text = f"{left} thread tasks would not end; another worker sees to them when their lease is over"
             self.report.event("worker.stopped", WARNING, text, left=left)
         if self._now.is_set():
             return FORCED

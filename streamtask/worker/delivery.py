@@ -65,6 +65,13 @@ class Delivery:
         return "coroutine" if self.task is not None and self.task.is_async else "thread"
 
     @property
+    def task_name(self) -> str | None:
+        """The registered name, as far as it is known: a suspect that is buried was never decoded."""
+        if self.message is not None:
+            return self.message.task
+        return self.task.name if self.task is not None else None
+
+    @property
     def settling(self) -> bool:
         """Has it got its verdict?"""
         return self.state is State.SETTLING

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP
@@ -114,8 +115,8 @@ class Leases:
             due = [d for d in tuple(queue.held.values()) if d.confirmed_at < limit or id(d) in urgent]
             for start in range(0, len(due), IDS):
                 self._renew(queue, [(d, d.count) for d in due[start : start + IDS]], urgent)
-        # Last, for a full Redis refuses it, and renews all the same.
-        self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._lease * 3000))
+        with suppress(ResponseError):  # a full Redis refuses to be told who works; it renews all the same
+            self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._lease * 3000))
         self.last_good = sent_at
 
     def _renew(self, queue: QueueState, tokens: list[tuple[Delivery, int]], urgent: set[int]) -> None:

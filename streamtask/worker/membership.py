@@ -37,10 +37,13 @@ async def agree_on_lease(broker: Broker, queues: Sequence[QueueState], asked: fl
     milliseconds = int(asked * 1000)
     stored = []
     for queue in queues:
-        await broker.call("HSETNX", queue.keys.conf, "lease", milliseconds)
-        if not await _in_use(broker, queue):
-            await broker.call("HSET", queue.keys.conf, "lease", milliseconds)
-        stored.append(int(await broker.call("HGET", queue.keys.conf, "lease")))
+        agreed_on = await broker.call("HGET", queue.keys.conf, "lease")
+        if agreed_on != str(milliseconds).encode():  # no write without need: a full Redis refuses it
+            await broker.call("HSETNX", queue.keys.conf, "lease", milliseconds)
+            if not await _in_use(broker, queue):
+                await broker.call("HSET", queue.keys.conf, "lease", milliseconds)
+            agreed_on = await broker.call("HGET", queue.keys.conf, "lease")
+        stored.append(int(agreed_on))
     agreed = max(stored, default=milliseconds)
     if agreed != milliseconds:
         text = f"the lease is {agreed / 1000:g} s, as the queue's other workers have it, not {asked:g} s"

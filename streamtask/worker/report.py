@@ -34,7 +34,7 @@ def facts(delivery: Delivery) -> dict[str, Any]:
     """The fields that say which delivery an event is about; arguments only where the task asks for it (`log_args`)."""
     message = delivery.message
     fields: dict[str, Any] = {
-        "task": message.task if message else None,
+        "task": delivery.task_name,
         "id": delivery.message_id,
         "queue": delivery.queue.name,
         "attempt": message.attempt + 1 if message else None,
@@ -52,18 +52,24 @@ def tell(report: Reporter, delivery: Delivery, verdict: Verdict, applied: bool) 
     if not applied or isinstance(verdict, Drop):
         report.event("task.lease_lost", WARNING, "another worker has it; this attempt's verdict is dropped", **fields)
     elif isinstance(verdict, Again):
-        options = delivery.task.task_options if delivery.task else None
-        fields["attempts"] = None if options is None or options.max_retries is None else options.max_retries + 1
+        fields["attempts"] = _attempts(delivery)
         fields["retry_in_s"] = round(verdict.delay, 3)
         name, level = _AGAIN[verdict.kind]
         report.event(name, level, verdict.kind, **_error(verdict.failure), **fields)
     elif isinstance(verdict, Bury):
-        report.event("task.dead", WARNING, "dead", reason=verdict.reason, **_error(verdict.failure), **fields)
+        fields |= {"reason": verdict.reason, "attempts": _attempts(delivery)}
+        report.event("task.dead", WARNING, "dead", **_error(verdict.failure), **fields)
     elif isinstance(verdict, Release):
         level = INFO if verdict.started else DEBUG
         report.event("task.released", level, "given back", started=verdict.started, **fields)
     elif isinstance(verdict, Finish):
         report.event(f"task.{verdict.state}", INFO, verdict.state, reason=verdict.note, **fields)
+
+
+def _attempts(delivery: Delivery) -> int | None:
+    """How many attempts the task has at most; None when it has no end, or is not known here."""
+    retries = delivery.task.task_options.max_retries if delivery.task is not None else None
+    return None if retries is None else retries + 1
 
 
 def _error(failure: Failure | None) -> dict[str, str]:

@@ -125,7 +125,7 @@ def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tupl
     message = delivery.message
     record: dict[str, Any] = {
         "state": "dead",
-        "task": message.task if message is not None else None,
+        "task": delivery.task_name,
         "attempt": message.attempt + 1 if message is not None else 0,
         "deliveries": delivery.count,
         "worker": worker,
