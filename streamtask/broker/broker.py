@@ -106,7 +106,8 @@ class Broker:
         With `wait` the read blocks while there is nothing; COUNT is one number for all streams then.
         """
         if not wait and len(wants) > 1:
-            replies = await self._reader.batch([self._read([want], lease, None) for want in wants])
+            alike = [[want for want in wants if want[1] == count] for count in {count for _, count in wants}]
+            replies = await self._reader.batch([self._read(group, lease, None) for group in alike])
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply

@@ -44,7 +44,7 @@ class Fetcher:
         self._by_stream = {queue.keys.stream: queue for queue in queues}
         self._report, self._renew_all, self._revive, self._gap, self._burst = report, renew_all, revive, gap, burst
         self._stopping = asyncio.Event()
-        self._busy = False
+        self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[list[tuple[str, list[Entry]]]] | None = None
         self._turns = 0
         self._last_good = time.monotonic()
@@ -95,13 +95,13 @@ class Fetcher:
             return False  # there may be more of it
         if self._stopping.is_set():
             return False
-        wait = (not self._busy or len(able) == 1) and not self._burst
+        wait = (not self._flowing or len(able) == 1) and not self._burst
         wants = self._wants(able, wait)
         sent_at = time.monotonic()
         lease = self._lease if self._claims() else None
         found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
         self.polled_at = time.monotonic()
-        self._busy = bool(found)
+        self._flowing = {stream for stream, _ in found}
         self._admit(found, sent_at)
         if self._burst and not found:
             if self._executor.idle:
@@ -143,16 +143,23 @@ class Fetcher:
     def _wants(self, able: Sequence[QueueState], wait: bool) -> Wants:
         """Each queue's share of the room. COUNT is per stream, so the streams of one read share it.
 
+        Where some had messages at the last read, the others are asked for one each, which tells that there are more:
+        else a busy queue among many idle ones would get a few messages a read.
+
         A read that waits names them all, also with less room than queues: a message that comes in too many is given
         back if it cannot start soon, while a queue that is not named would wait for the end of the read.
         """
         room = {kind: self._executor.demand((kind,)) for queue in able for kind in queue.kinds}
+        streams = {queue.keys.stream for queue in able}
+        flowing = streams & self._flowing or streams
         wants: Wants = []
         for queue in able:
             left = min(room[kind] for kind in queue.kinds)
             if left < 1 and not wait:
                 continue
-            count = max(1, min(left, COUNT, self._executor.demand(queue.kinds) // len(able)))
+            shared = self._executor.demand(queue.kinds) - (len(streams) - len(flowing))
+            share = shared // len(flowing) if queue.keys.stream in flowing else 1
+            count = max(1, min(left, COUNT, share))
             for kind in queue.kinds:
                 room[kind] -= count
             wants.append((queue.keys, count))
@@ -178,6 +185,7 @@ class Fetcher:
         taken = await self._broker.take(wants, lease)
         self._admit(taken, now)
         if taken:
+            self._flowing.update(stream for stream, _ in taken)
             self._take_at = 0.0
             self._claim_at = 0.0 if lease is not None else self._claim_at
         return bool(taken)
