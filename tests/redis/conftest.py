@@ -9,6 +9,7 @@ import pytest
 
 from streamtask.broker.link import SyncLink
 from tests.redis.kit import Stage, fill
+from tests.redis.shop import Shop
 from tests.servers import Server, StartServer
 
 #: What may stay for ever: design of the keys (docs/reference/keys.md).
@@ -24,6 +25,14 @@ def stage(url: str) -> Iterator[Stage]:
     stage = Stage(url)
     yield stage
     stage.link.close()
+
+
+@pytest.fixture
+def shop(url: str) -> Iterator[Shop]:
+    """An app on each server in turn."""
+    shop = Shop(url)
+    yield shop
+    shop.close()
 
 
 @pytest.fixture(autouse=True)
