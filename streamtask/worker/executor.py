@@ -308,6 +308,8 @@ class Executor:
                 self._prefetch.held_up(kind)
                 while buffer and buffer[0].received_at < limit:
                     self._conclude(buffer.popleft(), Stopped(started=False))
+        for delivery in self._suspects.overdue(limit):
+            self._conclude(delivery, Stopped(started=False))
 
     def give_back_buffered(self) -> None:
         """At a stop: everything that has not started goes back."""

@@ -56,6 +56,15 @@ class Suspects:
             if delivery in lane:
                 lane.remove(delivery)
 
+    def overdue(self, limit: float) -> list[Delivery]:
+        """Take out those that came before `limit` (monotonic) and wait behind the one that runs."""
+        if self.running is None:
+            return []
+        late = [delivery for delivery in self._lane if delivery.received_at < limit]
+        for delivery in late:
+            self._lane.remove(delivery)
+        return late
+
     def drain(self) -> None:
         """Forget all that wait."""
         self._lane.clear()

@@ -5,13 +5,25 @@
 -- ARGV 1 group, 2 consumer, 3.. of entry id, delivery count, "1" started / "0" never started, message id, "1" may hold a mark
 -- Returns the number that were given back. The count of a message that never started goes down again: a deploy is free.
 local group, me, n = ARGV[1], ARGV[2], 0
+
+-- A start that ends gracefully takes its mark back. What never started takes back only a mark of this very delivery, made just
+-- before the stop: an older one is the evidence against it.
+local function unmark(mid, started, token)
+  if not started then
+    local mark = redis.pcall('HGET', KEYS[2], mid)
+    if mark ~= '1 ' .. token then return end
+  end
+  redis.pcall('HDEL', KEYS[2], mid)
+end
+
 for i = 3, #ARGV, 5 do
   local id, count = ARGV[i], tonumber(ARGV[i + 1])
   local row = redis.call('XPENDING', KEYS[1], group, id, id, 1, me)[1]
   if row and row[4] == count then
-    if ARGV[i + 2] == '0' then count = count - 1 end
+    local started = ARGV[i + 2] == '1'
+    if not started then count = count - 1 end
     redis.call('XCLAIM', KEYS[1], group, 'released', 0, id, 'TIME', 1, 'RETRYCOUNT', count, 'JUSTID')
-    if ARGV[i + 4] == '1' then redis.pcall('HDEL', KEYS[2], ARGV[i + 3]) end
+    if ARGV[i + 4] == '1' then unmark(ARGV[i + 3], started, id .. ' ' .. ARGV[i + 1] .. ' ' .. me) end
     n = n + 1
   end
 end
