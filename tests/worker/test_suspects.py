@@ -1,0 +1,161 @@
+"""The suspect lane: what may have killed its worker starts alone and marked, and only a marked start convicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from streamtask import current
+from streamtask.broker.keys import GROUP
+from tests.support import aeventually
+from tests.worker.kit import Lab
+
+LEASE = 0.6
+
+
+def crash(lab: Lab, times: int, **fields: object) -> None:
+    """What `times` workers leave behind that die one after the other while they hold everything that waits."""
+    entries = lab.ghost()
+    stream = lab.keys().stream
+    for _ in range(times - 1):
+        lab.client.xclaim(stream, GROUP, "ghost", 0, entries)
+    lab.client.xclaim(stream, GROUP, "ghost", 0, entries, idle=3_600_000, justid=True)
+
+
+def mark(lab: Lab, id: str) -> None:
+    """The mark of a start that never ended."""
+    lab.client.hset(lab.keys().suspects, id, "1 0-1 2 ghost")
+
+
+async def test_suspects_start_one_at_a_time_and_nothing_else_beside_them(lab: Lab) -> None:
+    inside: Counter[str] = Counter()
+    together: set[str] = set()
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        kind = "suspect" if current().deliveries >= 3 else "other"
+        if kind == "suspect":
+            inside[kind] += 1
+            await asyncio.sleep(0.002)
+            together.add(f"{inside['suspect']} suspects, {inside['other']} others")
+            inside[kind] -= 1
+        else:
+            if inside["suspect"]:
+                together.add("another started beside a suspect")
+            await asyncio.sleep(0)
+        ran.append(n)
+
+    task = lab.task(work, result=False)
+    await task.adelay_many((n,) for n in range(40))
+    crash(lab, 2)
+    async with lab.worker(lease=LEASE):
+        await task.adelay_many((n,) for n in range(100, 140))
+        await lab.empty()
+    assert sorted(ran) == [*range(40), *range(100, 140)]
+    assert together == {"1 suspects, 0 others"}
+    assert lab.dead() == []
+
+
+async def test_only_a_marked_start_convicts(lab: Lab) -> None:
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+
+    task = lab.task(work)
+    results = await task.adelay_many((n,) for n in range(20))
+    crash(lab, 5)
+    mark(lab, results[7].id)
+    async with lab.worker(lease=LEASE):
+        await lab.empty()
+    assert sorted(ran) == [n for n in range(20) if n != 7]
+    (dead,) = lab.dead()
+    assert dead[b"dead_id"].decode() == results[7].id
+    assert (dead[b"dead_reason"], dead[b"dead_deliveries"]) == (b"poison", b"6")
+    assert (await results[7].ainfo()).reason == "poison"
+
+
+async def test_at_most_once_means_that_a_start_is_never_repeated(lab: Lab) -> None:
+    ran: list[str] = []
+
+    async def once(name: str) -> None:
+        ran.append(f"{name} {current().deliveries}")
+
+    task = lab.task(once, idempotent=False)
+    started, buffered = await task.adelay("started"), await task.adelay("buffered")
+    crash(lab, 1)
+    mark(lab, started.id)
+    async with lab.worker(lease=LEASE):
+        await lab.empty()
+    assert ran == ["buffered 2"]
+    (dead,) = lab.dead()
+    assert (dead[b"dead_id"].decode(), dead[b"dead_reason"]) == (started.id, b"poison")
+    assert await buffered.astatus() == "done"
+
+
+async def test_a_suspect_that_is_lost_does_not_block_the_lane(lab: Lab) -> None:
+    gate = asyncio.Event()
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+        if len(ran) == 1:
+            await gate.wait()
+
+    task = lab.task(work, result=False)
+    await task.adelay_many((n,) for n in range(5))
+    crash(lab, 2)
+    async with lab.worker(lease=LEASE) as worker:
+        await aeventually(lambda: len(ran) == 1)
+        for entry, owner, _ in lab.pending():
+            if owner == worker.consumer:
+                lab.steal(entry)  # the running one, and those that wait behind it
+        await lab.empty()
+    assert sorted(ran) == list(range(5))
+    (dead,) = lab.dead()  # the one that ran: nobody can tell a worker that lost its lease from a dead one
+    assert (dead[b"dead_reason"], dead[b"args"]) == (b"poison", b'{"n":%d}' % ran[0])
+
+
+async def test_waiting_suspects_go_to_a_worker_with_a_free_lane(lab: Lab) -> None:
+    gate = asyncio.Event()
+    ran: dict[int, str] = {}
+
+    async def work(n: int) -> None:
+        ran[n] = current().worker
+        if len(ran) == 1:
+            await gate.wait()
+
+    task = lab.task(work, result=False)
+    await task.adelay_many((n,) for n in range(10))
+    crash(lab, 2)
+    async with lab.worker(lease=3.0) as one:
+        await aeventually(lambda: len(ran) == 1)
+        async with lab.worker(lease=3.0) as two:
+            await aeventually(lambda: len(ran) == 10)
+            gate.set()
+            await lab.empty()
+    assert Counter(ran.values()) == {one.consumer: 1, two.consumer: 9}
+
+
+async def test_a_stop_takes_back_the_mark_of_a_start_but_not_the_evidence_of_another(lab: Lab) -> None:
+    gate = asyncio.Event()
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+        await gate.wait()
+
+    task = lab.task(work)
+    _, guilty = await task.adelay(0), await task.adelay(1)
+    crash(lab, 3)
+    mark(lab, guilty.id)
+    async with lab.worker(lease=LEASE, grace=0.05) as worker:
+        await aeventually(lambda: ran == [0])
+        assert {owner for _, owner, _ in lab.pending()} == {worker.consumer}
+    assert {owner for _, owner, _ in lab.pending()} == {"released"}
+    assert lab.client.hkeys(lab.keys().suspects) == [guilty.id.encode()]
+    gate.set()
+    async with lab.worker(lease=LEASE):
+        await lab.empty()
+    assert ran == [0, 0]
+    assert [dead[b"dead_id"].decode() for dead in lab.dead()] == [guilty.id]
