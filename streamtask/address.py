@@ -43,6 +43,11 @@ def locate(explicit: str | None, setting: str | None, environ: Mapping[str, str]
             f"{found.source} is {safe_url(found.url)[:80]!r}, which is no Redis URL; "
             "write redis://host:6379/0, unix:///path or embedded://"
         )
+    path = found.url.partition("://")[2].rpartition("@")[2].partition("?")[0].partition("/")[2]
+    if scheme in ("redis", "rediss") and path and not path.isdigit():  # redis-py would silently take database 0
+        raise ConfigError(
+            f"{found.source} is no Redis URL: {path!r} is no database's number; write redis://host:6379/0"
+        )
     return found
 
 

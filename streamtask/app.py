@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from streamtask import checks
 from streamtask.address import safe_url
-from streamtask.checks import NAME, check_name
+from streamtask.checks import check_name
 from streamtask.context import CURRENT
 from streamtask.duration import seconds
 from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
@@ -81,9 +81,7 @@ class StreamTask:
         on_blocking_send: Literal["warn", "raise", "allow"] = "warn",
     ) -> None:
         if "://" in str(name):
-            raise TypeError(
-                f"the first argument is the app's name; write StreamTask({_guess(name)!r}, {safe_url(name)!r})"
-            )
+            raise TypeError(f"the first argument is the app's name; write StreamTask('myapp', {safe_url(name)!r})")
         self.name = check_name("app", name)
         self.namespace = check_name("namespace", namespace or name)
         self.include = tuple(include)
@@ -272,9 +270,3 @@ class StreamTask:
 
 def _seconds(value: float | timedelta | None) -> float | None:
     return None if value is None else seconds(value)
-
-
-def _guess(url: str) -> str:
-    """A name to show in the error text: what stands after the last slash, unless that is a database's number."""
-    last = url.rpartition("/")[2].partition("?")[0]
-    return last if NAME.fullmatch(last) and not last.isdigit() else "myapp"

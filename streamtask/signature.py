@@ -44,6 +44,7 @@ class Signature:
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
         parameters = _parameters(fn)
         self.names = tuple(parameters)
+        self._by_position = [n for n, p in parameters.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
         #: What parameters are when the caller leaves them out.
         self.defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
         try:
@@ -60,7 +61,10 @@ class Signature:
 
         Raises pydantic's ValidationError; defaults that the caller left out do not travel.
         """
-        positional, named = self._validator.validate_python(ArgsKwargs(tuple(args), dict(kwargs)))
+        call = ArgsKwargs(tuple(args), dict(kwargs))
+        if len(args) <= len(self._by_position) and kwargs.keys() <= set(self.names[len(args) :]):
+            call = ArgsKwargs((), dict(zip(self.names, args, strict=False)) | dict(kwargs))  # so that errors name them
+        positional, named = self._validator.validate_python(call)
         values: dict[str, Any] = dict(zip(self.names, positional, strict=False)) | named
         if len(args) + len(kwargs) < len(values):
             given = {*self.names[: len(args)], *kwargs}

@@ -95,9 +95,11 @@ def test_an_app_takes_its_address_from_where_it_is_said(monkeypatch: pytest.Monk
     assert StreamTask("shop", "redis://x:1/0").post.address == Address("redis://x:1/0", "the argument")
 
 
-@pytest.mark.parametrize("url", ["http://x", "x:6379", "localhost", "redis:/x", "memory://", "://", "REDIS://x"])
+@pytest.mark.parametrize(
+    "url", ["http://x", "x:6379", "localhost", "redis:/x", "memory://", "://", "REDIS://x", "redis://h/zero"]
+)
 def test_what_is_no_address_is_named_with_its_source(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"REDIS_URL is .* no Redis URL; write redis://host:6379/0"):
+    with pytest.raises(ConfigError, match=r"REDIS_URL is .*no Redis URL.* write redis://host:6379/0"):
         locate(None, None, {"REDIS_URL": url})
 
 
@@ -137,7 +139,6 @@ def test_a_password_in_the_query_is_hidden_and_the_rest_stays() -> None:
     ("url", "hint"),
     [
         ("redis://localhost:6379/0", "write StreamTask('myapp', 'redis://localhost:6379/0')"),
-        ("redis://localhost/diary", "write StreamTask('diary', 'redis://localhost/diary')"),
         ("embedded://", "write StreamTask('myapp', 'embedded://')"),
     ],
 )
