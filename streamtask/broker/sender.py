@@ -115,7 +115,7 @@ class Sender:
         self._url, self._timeout = where.url, timeout
         self._announced: set[str] = set()
         self._sync: SyncLinkPool | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LinkPool] = weakref.WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, LinkPool] = {}
         ref = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget(ref()))
 
@@ -146,10 +146,7 @@ class Sender:
 
     async def adrive(self, steps: Steps[T]) -> T:
         """Carry a conversation over the running loop's client."""
-        loop = asyncio.get_running_loop()
-        pool = self._loops.get(loop)
-        if pool is None:
-            pool = self._loops[loop] = LinkPool(self.url(), timeout=self._timeout)
+        pool = self._pool()
         try:
             commands = next(steps)
             while True:
@@ -162,6 +159,16 @@ class Sender:
         except StopIteration as end:
             found: T = end.value
             return found
+
+    def _pool(self) -> LinkPool:
+        loop = asyncio.get_running_loop()
+        pool = self._loops.get(loop)
+        if pool is None:
+            for known in list(self._loops):
+                if known.is_closed():  # nobody can close its connections any more; they end with their pool
+                    self._loops.pop(known, None)
+            pool = self._loops[loop] = LinkPool(self.url(), timeout=self._timeout)
+        return pool
 
     def url(self) -> str:
         """The server's URL. A private server is started here when the address asks for one and it does not run (any
@@ -234,4 +241,4 @@ def _forget(sender: Sender | None) -> None:
     if sender is not None:
         _inherited.append((sender._sync, sender._loops))
         sender._sync = None
-        sender._loops = weakref.WeakKeyDictionary()
+        sender._loops = {}
