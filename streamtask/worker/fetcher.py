@@ -47,10 +47,11 @@ class Fetcher:
         self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[list[tuple[str, list[Entry]]]] | None = None
         self._turns = 0
+        self._failures = 0
+        self._groupless = False
         self._last_good = time.monotonic()
         self._holiday_until = 0.0
         self._claim_at = self._take_at = 0.0
-        self.polled_at = 0.0
 
     def holiday(self) -> None:
         """Claim nothing for a while: after an outage everybody's leases look run out, and their owners need time to
@@ -61,16 +62,14 @@ class Fetcher:
 
     async def run(self) -> None:
         """Read until stopped, through whatever happens to Redis."""
-        failures = 0
         while not self._stopping.is_set():
             try:
                 if await self._turn():
                     return
-                failures = await self._recovered(failures)
             except CONNECTION_ERRORS as error:
-                failures = await self._failed(failures, error)
+                await self._failed(error)
             except ResponseError as error:
-                failures = await self._refused(failures, error)
+                await self._refused(error)
 
     async def stop(self) -> None:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
@@ -91,6 +90,9 @@ class Fetcher:
         if not able:
             await self._executor.roomy.wait()
             return False
+        if self._groupless:
+            await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
+            self._groupless = False
         if not (self._broker.native and self._claims()) and await self._take(self._wants(able, wait=False)):
             return False  # there may be more of it
         if self._stopping.is_set():
@@ -100,7 +102,7 @@ class Fetcher:
         sent_at = time.monotonic()
         lease = self._lease if self._claims() else None
         found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
-        self.polled_at = time.monotonic()
+        self._succeeded()
         self._flowing = {stream for stream, _ in found}
         self._admit(found, sent_at)
         if self._burst and not found:
@@ -214,39 +216,39 @@ class Fetcher:
 
     # -- when Redis is away ------------------------------------------------------------------------------------------
 
-    async def _recovered(self, failures: int) -> int:
-        if failures:
-            away = time.monotonic() - self._last_good
+    def _succeeded(self) -> None:
+        now = time.monotonic()
+        if self._failures:
+            away = now - self._last_good
             self._report.event("redis.back", INFO, f"redis is back after {away:.1f} s", away_s=round(away, 3))
-        self._last_good = time.monotonic()
-        return 0
+        self._failures, self._last_good = 0, now
 
-    async def _failed(self, failures: int, error: BaseException) -> int:
-        if failures == 0:
+    async def _failed(self, error: BaseException) -> None:
+        if self._failures == 0:
             self._report.event("redis.lost", WARNING, f"redis does not answer, trying again: {error}")
-        await self._rest(failures)
+        await self._rest()
         await self._revive()
+        # Since the last read, not since the first failure: a worker without free slots does not read, and does not see
+        # an outage that is over when it reads again.
         if time.monotonic() - self._last_good > self._lease / 3:
-            self.holiday()
-            if not await self._renew_all():  # still away: stay in the holiday, which starts anew with the next failure
-                return failures + 1
-        return failures + 1
+            self.holiday()  # starts anew with each failure
+            await self._renew_all()
 
-    async def _refused(self, failures: int, error: ResponseError) -> int:
+    async def _refused(self, error: ResponseError) -> None:
         if "NOGROUP" in str(error):
             # FLUSHALL, DEL, or a failover. The new group starts at 0: what was done is deleted anyway.
-            await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
-            return failures
+            self._groupless = True
+            return
         if "UNBLOCKED" in str(error):
-            return failures
+            return
         level = WARNING if passing(error) else ERROR
-        if failures == 0:
+        if self._failures == 0:
             self._report.event("redis.lost", level, f"redis refuses to read, trying again: {error}")
-        await self._rest(failures)
-        return failures + 1
+        await self._rest()
 
-    async def _rest(self, failures: int) -> None:
-        pause = min(BACKOFF, 0.05 * 2 ** min(failures, 8)) * (0.5 + random.random() / 2)
+    async def _rest(self) -> None:
+        pause = min(BACKOFF, 0.05 * 2 ** min(self._failures, 8)) * (0.5 + random.random() / 2)
+        self._failures += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause)
 
