@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from pydantic import ValidationError
 
@@ -32,8 +32,18 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound=Task[[], Any])
 TaskT = TypeVar("TaskT", bound=Task[..., Any])
+
+
+class Schedulable(Protocol):
+    """A task that can be called without arguments; a Protocol, because to pyright Task[[], Any] takes no defaults."""
+
+    def delay(self) -> Result[Any]:
+        """Send it."""
+        ...
+
+
+SchedulableT = TypeVar("SchedulableT", bound=Schedulable)
 
 
 class _Decorator:
@@ -117,7 +127,9 @@ class StreamTask:
         return Queue(name)
 
     @overload
-    def schedule(self, when: When, **options: Unpack[ScheduleOptionsDict]) -> Callable[[T], T]: ...
+    def schedule(
+        self, when: When, **options: Unpack[ScheduleOptionsDict]
+    ) -> Callable[[SchedulableT], SchedulableT]: ...
     @overload
     def schedule(
         self, when: When, *, args: Mapping[str, Any], **options: Unpack[ScheduleOptionsDict]
