@@ -31,6 +31,8 @@ Command: TypeAlias = Sequence[Arg]
 
 #: Seconds to wait for a connection, and for an answer that does not block.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 5.0
+#: Bytes beyond which commands are sent in more than one piece, so that large ones are not copied once more.
+PIECE = 65_536
 
 #: What a disconnected or unreachable server looks like.
 CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -65,8 +67,18 @@ def call_of(script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Command
 
 
 def packed(commands: Sequence[Command]) -> list[bytes]:
-    """Commands as bytes to send: by hiredis, as redis-py's blocking client does; its asyncio client packs in Python."""
-    return [pack_command(tuple(command)) for command in commands]  # type: ignore[arg-type]  # its stub: one element
+    """Commands as bytes to send, some tens of KiB a piece. By hiredis alone: redis-py looks at each argument first."""
+    pieces: list[bytes] = []
+    piece: list[bytes] = []
+    size = 0
+    for command in commands:
+        data: bytes = pack_command(tuple(command))  # type: ignore[arg-type]  # its stub says: a tuple of one
+        piece.append(data)
+        size += len(data)
+        if size > PIECE:
+            pieces.append(b"".join(piece))
+            piece, size = [], 0
+    return [*pieces, b"".join(piece)]
 
 
 class Link:
@@ -189,7 +201,7 @@ class SyncLink:
             connection = self._connection
             connection.connect()
             try:
-                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                connection.send_packed_command(packed(commands), check_health=False)
                 replies: list[Any] = []
                 for _ in commands:
                     try:
