@@ -18,28 +18,28 @@ from tests.worker.kit import Lab
 LEASE = 0.6
 
 
-@pytest.mark.parametrize("kind", ["coroutine", "thread", "blocking"])
-async def test_a_task_longer_than_the_lease_runs_once(lab: Lab, kind: str) -> None:
+async def test_a_task_longer_than_the_lease_runs_once(lab: Lab) -> None:
     starts: list[tuple[str, int]] = []
 
     async def coroutine() -> None:
-        starts.append((current().worker, current().deliveries))
-        await asyncio.sleep(3 * LEASE)
+        starts.append(("coroutine", current().deliveries))
+        await asyncio.sleep(2.5 * LEASE)
 
     def thread() -> None:
-        starts.append((current().worker, current().deliveries))
-        time.sleep(3 * LEASE)
+        starts.append(("thread", current().deliveries))
+        time.sleep(2.5 * LEASE)
 
     async def blocking() -> None:
-        starts.append((current().worker, current().deliveries))
-        time.sleep(3 * LEASE)  # the whole event loop stands still; the lease thread does not
+        starts.append(("blocking", current().deliveries))
+        time.sleep(2.5 * LEASE)  # the whole event loop stands still; the lease thread does not
 
-    task = lab.task({"coroutine": coroutine, "thread": thread, "blocking": blocking}[kind], result=False)
+    tasks = [lab.task(fn, result=False) for fn in (coroutine, thread, blocking)]
     async with lab.thread_worker(lease=LEASE), lab.thread_worker(lease=LEASE):
-        await task.adelay()
+        for task in tasks:
+            await task.adelay()
         await lab.empty()
-    assert len(lab.events.done_ids) == 1
-    assert [deliveries for _, deliveries in starts] == [1]
+    assert len(lab.events.done_ids) == 3
+    assert sorted(starts) == [("blocking", 1), ("coroutine", 1), ("thread", 1)]
     assert lab.events.named("task.lease_lost") == []
 
 
@@ -112,8 +112,7 @@ async def test_a_lost_lease_cancels_the_coroutine_and_its_verdict_is_dropped(lab
     assert len(lab.events.named("task.lease_lost")) >= 1
 
 
-@pytest.mark.parametrize("verdict", ["done", "retry", "dead"])
-@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize(("verdict", "noticed"), [("done", False), ("retry", False), ("dead", False), ("done", True)])
 async def test_a_late_finisher_is_not_heard(lab: Lab, verdict: str, noticed: bool) -> None:
     """Its token is an old one, whether the lease thread has noticed (`noticed`) or not."""
     gate = threading.Event()
@@ -187,7 +186,7 @@ async def test_a_full_redis_takes_no_lease_away(server_name: str, own_server: St
 
     async def work(n: int) -> int:
         starts.append(n)
-        await asyncio.sleep(3 * LEASE)
+        await asyncio.sleep(2 * LEASE)
         return n
 
     task = lab.task(work)
