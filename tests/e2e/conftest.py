@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.fleet import Fleet
 from tests.e2e.private import Place
 from tests.servers import Server
 
@@ -17,3 +18,28 @@ def place(tmp_path: Path, valkey81: Server) -> Iterator[Place]:
     place = Place(tmp_path / "a place" / "données", valkey81.path)
     yield place
     place.close()
+
+
+@pytest.fixture
+def fleets(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Server], Fleet]]:
+    """Makes fleets of processes; their logs are shown when the test fails."""
+    made: list[Fleet] = []
+
+    def make(server: Server) -> Fleet:
+        folder = tmp_path / f"fleet-{len(made)}"
+        folder.mkdir()
+        made.append(Fleet(folder, server))
+        return made[-1]
+
+    before = request.session.testsfailed
+    yield make
+    for fleet in made:
+        fleet.close()
+        if request.session.testsfailed > before:
+            print(fleet.logs())
+
+
+@pytest.fixture
+def fleet(fleets: Callable[[Server], Fleet], server: Server) -> Fleet:
+    """A fleet on each server in turn."""
+    return fleets(server)
