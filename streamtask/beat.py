@@ -23,7 +23,7 @@ from streamtask.app import StreamTask
 from streamtask.broker import keys as names
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import QueueKeys, queue_keys
-from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
+from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError, passing
 from streamtask.context import from_ms
 from streamtask.message import Message, new_id
 from streamtask.schedule import Plan, Schedule, plan
@@ -37,6 +37,8 @@ from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
 REMOVED = 9_000_000_000_000_000
 #: Seconds between two looks at the clock, the queues and the presence; a tick never waits for them.
 LOOK = 5.0
+#: Seconds until a schedule that failed is tried again.
+AGAIN = 1.0
 #: Seconds for which the lock of overlap="skip" lives at most.
 OVERLAP_TTL = 7 * 86_400.0
 #: The field of the hash of schedules that says which deploy's list it is.
@@ -45,11 +47,15 @@ DEPLOY = "@deploy"
 
 @dataclass(slots=True)
 class Line:
-    """One schedule in this beat: `last` is the last tick in ms as Redis told it, None when it must be asked."""
+    """One schedule in this beat: `last` is the last tick in ms as Redis told it, None when it must be asked.
+
+    `again_at` is the monotonic time before which it is left alone, because it failed.
+    """
 
     schedule: Schedule
     keys: QueueKeys
     last: int | None = None
+    again_at: float = 0.0
 
 
 class Beat:
@@ -121,13 +127,32 @@ class Beat:
             await self._look()
         rest = LOOK
         for line in self._lines:
+            rest = min(rest, await self._attend(line))
+        return rest
+
+    async def _attend(self, line: Line) -> float:
+        """One schedule's turn; returns the seconds until its next one. What is wrong with it alone stops no other."""
+        wait = line.again_at - time.monotonic()
+        if wait > 0:
+            return wait
+        try:
             if line.last is None:
                 await self._first_look(line)
             offered = plan(line.schedule, line.last or 0, self.clock.now())
             if offered is not None:
                 await self._offer(line, offered)
-            rest = min(rest, self._until_next(line))
-        return rest
+        except CONNECTION_ERRORS:
+            raise
+        except Exception as error:  # its stream is none, a key function of the user's broke
+            if passing(error):
+                raise
+            if not line.again_at:
+                text = f"its ticks cannot be sent, trying again: {error!r}"
+                self.report.event("beat.failed", ERROR, text, schedule=line.schedule.name)
+            line.last, line.again_at = None, time.monotonic() + AGAIN
+            return AGAIN
+        line.again_at = 0.0
+        return self._until_next(line)
 
     def _until_next(self, line: Line) -> float:
         if line.last is None:
