@@ -61,6 +61,8 @@ class Service:
 
     def work_until(self, fact: Callable[[], bool]) -> None:
         """A worker that stays (a burst does not wait for retries), until this is true."""
+        if fact():  # a burst may have been slow enough to see the retries out
+            return
         command = [sys.executable, "-m", "streamtask", "worker", f"{TASKS}:app"]
         worker = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
