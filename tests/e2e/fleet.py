@@ -199,9 +199,9 @@ class Fleet:
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
-    def worker(self, *args: str, lease: float = 2.0, **env: str) -> Process:
+    def worker(self, *args: str, lease: float = 2.0, path: str = APP, **env: str) -> Process:
         """Start a worker; it may not be ready yet. `lease` in seconds."""
-        return self._start("worker", APP, "--lease", str(lease), *args, **env)
+        return self._start("worker", path, "--lease", str(lease), *args, **env)
 
     def beat(self, path: str) -> Process:
         """Start a beat for a module of this folder."""

@@ -178,8 +178,11 @@ async def test_a_schedule_that_left_the_code_stops_for_older_beats_too(lab: Lab)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-async def test_a_host_with_a_wrong_clock_fires_by_the_servers(lab: Lab, hours: int) -> None:
+async def test_a_host_with_a_wrong_clock_fires_by_the_servers(
+    lab: Lab, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its own clock is an hour off: nothing of the next hour fires, and what is due does at the next look."""
+    monkeypatch.setattr("streamtask.beat.LOOK", 0.3)  # 5 s are much for a test
     scheduled(lab.app, Every(seconds=0.2), missed="all")
     async with lab.beat() as beat:
         await aeventually(lambda: len(ticks(lab)) >= 2)
