@@ -1,0 +1,35 @@
+"""A worker that stood still (SIGSTOP, a paused machine) and wakes with a buffer that is no longer its own."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.e2e.fleet import Fleet
+from tests.support import eventually
+
+LEASE = 1.0
+
+
+def test_what_was_read_ahead_by_a_frozen_worker_is_not_started_when_it_wakes(fleet: Fleet) -> None:
+    first = fleet.worker("--concurrency", "2", "--threads", "2", "--prefetch", "10s", lease=LEASE).ready()
+    warm = fleet.many(200, seconds=0.001)  # the rate that makes it read ahead
+    eventually(lambda: warm <= fleet.runs.ended())
+    gate = fleet.gate()
+    held = {fleet.send(task, n=0, gate=gate.path).id for task in ("hold", "hold_thread") for _ in range(2)}
+    eventually(lambda: fleet.runs.open(first.pid) == held)
+    behind = fleet.many(80, seconds=0.05)
+    eventually(lambda: fleet.pending() > 24)
+    first.freeze()
+    kept = fleet.pending() - len(held)
+    second = fleet.worker(lease=LEASE).ready()
+    eventually(lambda: {run.id for run in fleet.runs.of("start", second.pid)} == held | behind, 20)
+    first.send_signal(signal.SIGCONT)
+    gate.open()
+    report = fleet.finished(warm | held | behind)
+    print(f"\n{fleet.server.name}: woke with {len(held)} tasks running and {kept} read ahead: {report}")
+    assert kept > 20
+    assert {run.id for run in fleet.runs.of("start", first.pid)} == warm | held
+    assert set(report.started_twice) == held
+    assert [worker.stop() for worker in (first, second)] == [0, 0]
+    told = [event.get("count", 1) for event in first.events("task.done") + second.events("task.done")]
+    assert sum(told) == len(warm | held | behind)  # a done that is not in time is not told
