@@ -75,8 +75,7 @@ def test_a_rolling_restart_under_load_runs_nothing_twice(fleet: Fleet) -> None:
     for worker in old:
         new.append(fleet.worker(*slots).ready())
         eventually(lambda worker=worker: len(fleet.runs.of("end", worker.pid)) > 20)
-        ids |= fleet.many(300, seconds=0.05)
-        busy.append(len(fleet.runs.open(worker.pid)))
+        busy.append(_loaded(fleet, worker, ids))
         assert worker.stop() == 0
         assert fleet.runs.open(worker.pid) == set()
     report = fleet.finished(ids)
@@ -85,3 +84,14 @@ def test_a_rolling_restart_under_load_runs_nothing_twice(fleet: Fleet) -> None:
     )
     assert (report.once, report.takeovers, report.ended_twice) == (len(ids), 0, [])
     assert all(fleet.runs.of("start", worker.pid) for worker in new)
+
+
+def _loaded(fleet: Fleet, worker: Process, ids: set[str]) -> int:
+    """Send until this worker is in the middle of tasks, with more to come; how many it runs."""
+
+    def busy() -> int:
+        if fleet.left() < 200:
+            ids.update(fleet.many(300, seconds=0.05))
+        return len(fleet.runs.open(worker.pid))
+
+    return eventually(busy)
