@@ -44,5 +44,5 @@ def test_a_redis_that_is_away_longer_than_the_lease_costs_no_message_and_no_seco
     assert {id: len(fleet.runs.of("start", id=id)) for id in long} == dict.fromkeys(long, 1)
     assert (report.started_twice, report.ended_twice) == ([], [])
     for worker in workers:
-        assert worker.events("redis.back")
+        worker.wait_for("redis.back")  # the one that paused longest may still be on its way back
         assert worker.stop() == 0
