@@ -179,6 +179,7 @@ class Executor:
             self._threads.submit((delivery, args, kwargs))
 
     async def _coroutine(self, delivery: Delivery, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
+        delivery.entered = True
         CURRENT.set(delivery.context)
         outcome: Outcome
         try:
@@ -284,6 +285,10 @@ class Executor:
         `current().cancelled`.
         """
         if delivery.state is not State.RUNNING:
+            return
+        if delivery.runner is not None and not delivery.entered:
+            # A coroutine that is cancelled before its first step never learns of it: let it begin.
+            asyncio.get_running_loop().call_soon(self.stop, delivery, outcome)
             return
         delivery.stopped_as = outcome
         if delivery.context is not None:

@@ -11,7 +11,9 @@ import pytest
 
 from streamtask import current
 from streamtask.broker.link import Link
+from streamtask.policy import TimedOut
 from streamtask.worker import FORCED, GAVE_BACK, OK, Worker, WorkerOptions
+from streamtask.worker.delivery import Delivery
 from tests.support import aeventually
 from tests.worker.kit import Lab, ended
 
@@ -191,3 +193,23 @@ async def test_a_link_loses_no_cancellation(lab: Lab) -> None:
         assert loop.cancelled()
         assert await link.call("ECHO", f"after {turns}") == f"after {turns}".encode()
     await link.close()
+
+
+async def test_an_attempt_that_is_stopped_before_its_first_step_gives_its_slot_back(lab: Lab) -> None:
+    """A coroutine that is cancelled before it began would never say that it ended."""
+
+    async def nap() -> None:
+        await asyncio.Event().wait()
+
+    task = lab.task(nap, result=False)
+    async with lab.worker(grace=0.1) as worker:
+        place = worker.executor.start
+
+        def started_and_stopped(delivery: Delivery) -> None:
+            place(delivery)
+            worker.executor.stop(delivery, TimedOut(0.0))
+
+        worker.executor.start = started_and_stopped  # type: ignore[method-assign]
+        task.delay()
+        await aeventually(lambda: lab.events.named("task.retry"))
+        assert worker.executor.running["coroutine"] == 0
