@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP, QueueKeys
@@ -26,6 +26,18 @@ class Entry(NamedTuple):
     id: bytes
     fields: list[bytes]
     deliveries: int
+
+
+#: What was read: each stream's entries.
+Found: TypeAlias = list[tuple[str, list[Entry]]]
+
+
+class PartlyRead(Exception):
+    """Of several reads some were refused; `found` is what the others gave, and is ours now."""
+
+    def __init__(self, found: Found, error: Exception) -> None:
+        super().__init__(str(error))
+        self.found, self.error = found, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +110,7 @@ class Broker:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    async def fetch(
-        self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, wait: bool
-    ) -> list[tuple[str, list[Entry]]]:
+    async def fetch(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, wait: bool) -> Found:
         """Read up to a count from each stream; `lease`: also what has been idle for so many seconds (None: only new).
 
         With `wait` the read blocks while there is nothing; COUNT is one number for all streams then.
@@ -108,28 +118,20 @@ class Broker:
         if not wait and len(wants) > 1:
             alike = [[want for want in wants if want[1] == count] for count in {count for _, count in wants}]
             replies = await self._reader.batch([self._read(group, lease, None) for group in alike])
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return [found for reply in replies for found in _entries(reply)]
+            return _all_or_partly([reply if isinstance(reply, Exception) else _entries(reply) for reply in replies])
         await self._know_reader()
         # A read without CLAIM, also in a holiday, sleeps through what falls free meanwhile.
         longest = BLOCK if self._native and lease is not None else BLOCK_FALLBACK
         block = min(self._block, longest) if wait else None
         return _entries(await self._reader.call(*self._read(wants, lease, block)))
 
-    async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> list[tuple[str, list[Entry]]]:
+    async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> Found:
         """Without native CLAIM: what was given back and, with `lease` seconds, what has been idle for that long."""
         await self._know_reader()
         ms = 0 if lease is None else int(lease * 1000)
         calls = [call_of(READ, [keys.stream], (GROUP, self.consumer, count, ms)) for keys, count in wants]
-        found = []
-        for (keys, _), reply in zip(wants, await self._scripts(self._reader, calls), strict=True):
-            if isinstance(reply, Exception):
-                raise reply
-            if reply:
-                found.append((keys.stream, [Entry(e[0], e[1], e[3] + 1) for e in reply]))
-        return found
+        replies = await self._scripts(self._reader, calls)
+        return _all_or_partly([_taken(keys.stream, reply) for (keys, _), reply in zip(wants, replies, strict=True)])
 
     async def unblock(self) -> None:
         """End a read that waits in Redis; what it would have read stays in the stream.
@@ -233,7 +235,22 @@ class Broker:
         return replies
 
 
-def _entries(reply: Any) -> list[tuple[str, list[Entry]]]:
+def _all_or_partly(replies: Sequence[Found | Exception]) -> Found:
+    """What several reads gave; raises PartlyRead when some were refused and others gave something."""
+    found = [one for reply in replies if not isinstance(reply, Exception) for one in reply]
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise PartlyRead(found, reply) if found else reply
+    return found
+
+
+def _taken(stream: str, reply: Any) -> Found | Exception:
+    if isinstance(reply, Exception):
+        return reply
+    return [(stream, [Entry(e[0], e[1], e[3] + 1) for e in reply])] if reply else []
+
+
+def _entries(reply: Any) -> Found:
     """XREADGROUP's reply; entries have two elements without CLAIM (first deliveries), four with it."""
     if not reply:
         return []

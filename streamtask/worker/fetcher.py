@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from streamtask.broker.broker import Broker, Entry
+from streamtask.broker.broker import Broker, Found, PartlyRead
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, passing
 from streamtask.policy import Lost
@@ -45,7 +45,7 @@ class Fetcher:
         self._report, self._renew_all, self._revive, self._gap, self._burst = report, renew_all, revive, gap, burst
         self._stopping = asyncio.Event()
         self._flowing: set[str] = set()  # streams that had something at the last read
-        self._reading: asyncio.Future[list[tuple[str, list[Entry]]]] | None = None
+        self._reading: asyncio.Future[Found] | None = None
         self._turns = 0
         self._failures = 0
         self._groupless = False
@@ -84,7 +84,15 @@ class Fetcher:
         return self._reading is not None and not self._reading.done()
 
     async def _turn(self) -> bool:
-        """One read; True when a burst worker has nothing left to do."""
+        """One look; True when a burst worker has nothing left to do."""
+        sent_at = time.monotonic()
+        try:
+            return await self._look()
+        except PartlyRead as partly:  # what the other queues gave is ours now, and must not wait for its lease to end
+            self._admit(partly.found, sent_at)
+            raise partly.error from None
+
+    async def _look(self) -> bool:
         self._executor.roomy.clear()
         able = self._able()
         if not able:
@@ -111,7 +119,7 @@ class Fetcher:
             await self._executor.roomy.wait()
         return False
 
-    async def _wait(self, wants: Wants, lease: float | None) -> list[tuple[str, list[Entry]]]:
+    async def _wait(self, wants: Wants, lease: float | None) -> Found:
         """A read that waits in Redis for a first message.
 
         It names only queues that have room, so it is ended as soon as another one has room too: else an idle queue
@@ -129,7 +137,7 @@ class Fetcher:
                     await self._end(reading)
         return await reading
 
-    async def _end(self, reading: asyncio.Future[list[tuple[str, list[Entry]]]]) -> None:
+    async def _end(self, reading: asyncio.Future[Found]) -> None:
         """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet."""
         with suppress(*CONNECTION_ERRORS):
             await self._broker.unblock()
@@ -192,7 +200,7 @@ class Fetcher:
             self._claim_at = 0.0 if lease is not None else self._claim_at
         return bool(taken)
 
-    def _admit(self, found: list[tuple[str, list[Entry]]], sent_at: float) -> None:
+    def _admit(self, found: Found, sent_at: float) -> None:
         if not found:
             return
         now = time.monotonic()

@@ -38,3 +38,25 @@ async def test_a_worker_with_a_waiting_read_stops_at_once(lab: Lab) -> None:
         await aeventually(lambda: worker.fetcher.waits)
         await worker.fetcher.stop()
         await aeventually(lambda: not worker.fetcher.waits, timeout=0.9)
+
+
+async def test_what_one_queue_gave_is_run_although_another_one_is_refused(lab: Lab) -> None:
+    """Several queues are read side by side; the group of one is gone, and the other's messages are ours by then."""
+    ran: list[int] = []
+
+    async def good(i: int) -> None:
+        ran.append(i)
+
+    async def idle() -> None: ...
+
+    task = lab.task(good, queue="good", result=False)
+    lab.task(idle, queue="broken")
+    async with lab.worker(prefetch=0.0, concurrency=4, lease=30.0) as worker:
+        lab.client.xgroup_destroy(lab.keys("broken").stream, "workers")
+        found = len(ran)
+        while not any(broken["name"] == b"workers" for broken in lab.client.xinfo_groups(lab.keys("broken").stream)):
+            task.delay_many(task.s(i) for i in range(50))
+            found += 50
+            await aeventually(lambda found=found: len(ran) == found, timeout=20)  # type: ignore[misc]
+        await lab.empty("good")
+        assert worker.lease == 30.0  # so nothing came back by the end of a lease
