@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pytest
 import redis
 
 from streamtask import StreamTask
@@ -23,6 +24,8 @@ from streamtask.worker.report import Reporter
 from tests.support import aeventually
 
 T = TypeVar("T")
+#: For tests that wait long and do not depend on what the server can: one is enough.
+one_server = pytest.mark.parametrize("server_name", ["valkey-8.1"])
 
 
 @dataclass(frozen=True)

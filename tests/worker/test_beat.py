@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from streamtask import At, Cron, Every, RetryPolicy, StreamTask, Unique, current
 from streamtask.when import When
 from tests.support import aeventually
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, one_server
 
 HOUR = 3_600_000
 
@@ -114,6 +114,7 @@ async def test_missed_ticks_follow_the_policy(
     assert bool(lab.events.named("beat.missed")) == (not expected)
 
 
+@one_server
 async def test_a_beat_that_paused_calls_in_what_it_missed(lab: Lab) -> None:
     scheduled(lab.app, Every(seconds=0.1), missed="all")
     async with lab.beat():
@@ -126,6 +127,7 @@ async def test_a_beat_that_paused_calls_in_what_it_missed(lab: Lab) -> None:
     assert found == list(range(found[0], found[-1] + 1, 100))
 
 
+@one_server
 async def test_overlap_skip_leaves_ticks_out_while_one_is_unfinished(lab: Lab) -> None:
     gate = asyncio.Event()
     starts: list[datetime | None] = []
@@ -147,6 +149,7 @@ async def test_overlap_skip_leaves_ticks_out_while_one_is_unfinished(lab: Lab) -
     assert len(set(starts)) == len(starts)
 
 
+@one_server
 async def test_a_unique_task_does_not_pile_up(lab: Lab) -> None:
     scheduled(lab.app, Every(seconds=0.1), task={"unique": Unique()})
     async with lab.beat():
@@ -177,6 +180,7 @@ async def test_a_schedule_that_left_the_code_stops_for_older_beats_too(lab: Lab)
     assert all(tick > returned for tick in ticks(lab, "leaves")[final:])
 
 
+@one_server
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_a_host_with_a_wrong_clock_fires_by_the_servers(
     lab: Lab, hours: int, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +213,7 @@ async def test_cron_means_the_clock_on_the_wall_of_its_zone(lab: Lab) -> None:
     assert at(following).astimezone(tokyo) == newest + timedelta(days=1)
 
 
+@one_server
 async def test_a_moment_is_once_and_what_is_off_is_off(lab: Lab) -> None:
     moment = now(lab) + 200
     scheduled(lab.app, At(at(moment)), name="moment")
@@ -222,6 +227,7 @@ async def test_a_moment_is_once_and_what_is_off_is_off(lab: Lab) -> None:
     assert ticks(lab, "off") == []
 
 
+@one_server
 async def test_one_schedule_that_cannot_be_sent_stops_no_other(lab: Lab) -> None:
     def broken(**_: object) -> str:
         raise RuntimeError("a key function of the user's")
@@ -239,6 +245,7 @@ async def test_one_schedule_that_cannot_be_sent_stops_no_other(lab: Lab) -> None
         await aeventually(lambda: ticks(lab, "a"))
 
 
+@one_server
 async def test_beats_go_on_after_everything_is_gone(lab: Lab) -> None:
     scheduled(lab.app, Every(seconds=0.1), missed="all")
     async with lab.beat(), lab.beat():
@@ -251,6 +258,7 @@ async def test_beats_go_on_after_everything_is_gone(lab: Lab) -> None:
     assert found[0] > gone - 100
 
 
+@one_server
 @pytest.mark.parametrize("moves", [True, False])
 async def test_a_beat_moves_what_is_due_without_any_worker(lab: Lab, moves: bool) -> None:
     async def later() -> None: ...

@@ -9,7 +9,7 @@ import pytest
 
 from streamtask import current
 from tests.support import aeventually
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, one_server
 
 
 def server_now(lab: Lab) -> float:
@@ -18,6 +18,7 @@ def server_now(lab: Lab) -> float:
     return float(seconds + micros / 1_000_000)
 
 
+@one_server
 async def test_countdown_and_eta_are_kept_and_never_early(lab: Lab) -> None:
     async def when() -> datetime:
         return current().started_at
@@ -63,6 +64,7 @@ async def test_what_fell_due_while_nobody_was_there_runs_at_once(lab: Lab) -> No
         await lab.empty()
 
 
+@one_server
 async def test_a_dead_movers_lock_holds_nobody_up_for_long(lab: Lab) -> None:
     async def note() -> str:
         return "moved"
@@ -89,6 +91,7 @@ async def test_only_one_of_many_workers_moves(lab: Lab) -> None:
     assert len(lab.events.done_ids) == 100
 
 
+@one_server
 @pytest.mark.parametrize("queues", [3])
 async def test_every_queue_has_its_own_due_messages(lab: Lab, queues: int) -> None:
     tasks = []

@@ -13,7 +13,7 @@ from streamtask.broker.keys import GROUP
 from tests.servers import StartServer
 from tests.support import aeventually
 from tests.worker.conftest import MakeLab
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, one_server
 
 LEASE = 0.6
 
@@ -112,6 +112,7 @@ async def test_a_lost_lease_cancels_the_coroutine_and_its_verdict_is_dropped(lab
     assert len(lab.events.named("task.lease_lost")) >= 1
 
 
+@one_server
 @pytest.mark.parametrize(("verdict", "noticed"), [("done", False), ("retry", False), ("dead", False), ("done", True)])
 async def test_a_late_finisher_is_not_heard(lab: Lab, verdict: str, noticed: bool) -> None:
     """Its token is an old one, whether the lease thread has noticed (`noticed`) or not."""

@@ -10,7 +10,7 @@ import pytest
 from streamtask import Reject, RetryPolicy, Unique, current
 from streamtask.errors import TaskFailed
 from tests.support import aeventually
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, one_server
 
 SLOW_RETRY = RetryPolicy(base=0.3, factor=1, jitter="none")
 
@@ -90,6 +90,7 @@ async def test_a_key_that_lives_by_the_clock_outlives_its_message(lab: Lab) -> N
     assert 0 < lab.client.pttl(key) <= 60_000
 
 
+@one_server
 async def test_a_key_follows_a_countdown(lab: Lab) -> None:
     async def later(n: int) -> int:
         return n
@@ -104,6 +105,7 @@ async def test_a_key_follows_a_countdown(lab: Lab) -> None:
     assert first.id == second.id
 
 
+@one_server
 async def test_a_message_id_is_accepted_once(lab: Lab) -> None:
     ran: list[int] = []
 
