@@ -44,7 +44,8 @@ class Delivery:
 
     __slots__ = (
         "confirmed_at", "context", "count", "ended_at", "entered", "fields", "given_back", "id", "marked", "message",
-        "queue", "received_at", "runner", "started_at", "started_ms", "state", "stopped_as", "task", "uncertain",
+        "queue", "received_at", "reserved", "runner", "started_at", "started_ms", "state", "stopped_as", "task",
+        "uncertain",
     )  # fmt: skip
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
@@ -57,7 +58,7 @@ class Delivery:
         self.runner: asyncio.Task[None] | None = None
         self.stopped_as: Outcome | None = None
         self.started_at, self.started_ms, self.ended_at = 0.0, 0, 0.0
-        self.uncertain = self.marked = self.given_back = self.entered = False
+        self.uncertain = self.marked = self.reserved = self.given_back = self.entered = False
 
     @property
     def kind(self) -> Kind:

@@ -134,6 +134,7 @@ class Executor:
         if delivery.count >= task.task_options.max_deliveries and not delivery.marked:
             # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile.
             self.running[delivery.kind] += 1
+            delivery.reserved = True
             self._suspects.add(delivery)
             return
         try:
@@ -254,9 +255,10 @@ class Executor:
 
     def _start_suspect(self, delivery: Delivery, marks: int) -> None:
         """The start is marked (and, in the lane, its turn has come); an earlier mark convicts it."""
-        if delivery is not self._suspects.running:
-            self.running[delivery.kind] -= 1
+        self._unreserve(delivery)
         if delivery.state is not State.BUFFERED:  # given back or lost meanwhile
+            self._suspects.ended(delivery)
+            self.fill()
             return
         delivery.marked = True
         if marks > 0:
@@ -271,10 +273,16 @@ class Executor:
 
     def _lost_suspect(self, delivery: Delivery) -> None:
         """MARK said that it is not ours."""
-        if delivery.state is State.BUFFERED and delivery is not self._suspects.running:
-            self.running[delivery.kind] -= 1
+        self._unreserve(delivery)
         self.lost(delivery)
         self._suspects.ended(delivery)
+        self.fill()
+
+    def _unreserve(self, delivery: Delivery) -> None:
+        """The slot that was kept for it while its start was marked is free, or its own from now on."""
+        if delivery.reserved:
+            delivery.reserved = False
+            self.running[delivery.kind] -= 1
 
     def _timed_out(self, delivery: Delivery) -> None:
         timeout = delivery.task.task_options.timeout if delivery.task is not None else None
@@ -304,6 +312,8 @@ class Executor:
         self._remove(delivery)
         if delivery.state is State.BUFFERED:
             self._conclude(delivery, Lost())
+            self._suspects.ended(delivery)
+            self.fill()  # the fetcher may have waited for the lane to be empty
 
     def overdue(self, age: float) -> None:
         """Give back what has been buffered for more than `age` seconds: another worker may have a free slot."""
