@@ -94,16 +94,18 @@ class Fetcher:
 
     async def _look(self) -> bool:
         self._executor.roomy.clear()
-        able = self._able()
-        if not able:
-            await self._executor.roomy.wait()
-            return False
         if self._groupless:
             await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
             self._groupless = False
-        if not (self._broker.native and self._claims()) and await self._take(self._wants(able, wait=False)):
-            return False  # there may be more of it
+        able = self._able()
+        if able and not (self._broker.native and self._claims()):
+            if await self._take(self._wants(able, wait=False)):
+                return False  # there may be more of it
+            able = self._able()  # what was renewed meanwhile may have taken the room
         if self._stopping.is_set():
+            return False
+        if not able:
+            await self._executor.roomy.wait()
             return False
         wait = (not self._flowing or len(able) == 1) and not self._burst
         wants = self._wants(able, wait)
