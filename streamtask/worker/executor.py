@@ -75,6 +75,7 @@ class Executor:
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
+        suspects.busy = lambda: any(self.running.values())
 
     # -- demand ------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,15 @@
 """The suspect lane: a message that was delivered `max_deliveries` times may kill its worker.
 
-It starts alone: one suspect at a time in a process, and nothing else starts while it runs, so that another task's
-crash never convicts it. Its start is marked in Redis first; a mark that is found there already is proof, and buries
-it. Messages that were only buffered beside a killer have no mark, so they are never buried for it.
+It starts alone: one suspect at a time in a process, after what runs there has ended, and nothing else starts while it
+runs, so that another task's crash never convicts it. (Behind a task that runs on for long it waits only so long: a
+worker is not to stand still for an hour.) Its start is marked in Redis first; a mark that is found there already is
+proof, and buries it. Messages that were only buffered beside a killer have no mark, so they are never buried for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -16,11 +18,13 @@ from streamtask.worker.delivery import Delivery
 
 #: Seconds until a mark that could not be written is tried again.
 AGAIN = 0.5
+#: Longest wait in seconds of a suspect for what runs already, and the time between two looks.
+PATIENCE, LOOK = 5.0, 0.01
 
 
 class Suspects:
-    """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, and
-    `lost(delivery)`.
+    """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, `lost(delivery)`,
+    and `busy()`, which tells whether any task runs.
 
     First deliveries come here too where `max_deliveries` is 1: every start of theirs is marked, but they need no lane.
     """
@@ -29,6 +33,7 @@ class Suspects:
         self._mark = mark
         self.ready: Callable[[Delivery, int], None] = lambda _delivery, _marks: None
         self.lost: Callable[[Delivery], None] = lambda _delivery: None
+        self.busy: Callable[[], bool] = lambda: False
         self._lane: deque[Delivery] = deque()
         self._first_starts: deque[Delivery] = deque()
         self.running: Delivery | None = None
@@ -81,6 +86,12 @@ class Suspects:
             marker.result()  # a defect of ours: the loop's exception handler shows it
             self._next()
 
+    async def _until_alone(self, delivery: Delivery) -> None:
+        until = time.monotonic() + PATIENCE
+        # Looked at, not waited for: this is rare, and an event for it would be set at the end of each task.
+        while self.busy() and not delivery.settling and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
+
     async def _serve(self) -> None:
         """Mark the first starts that wait, or the lane's next suspect."""
         if self._first_starts:
@@ -88,6 +99,7 @@ class Suspects:
         else:
             self.running = self._lane.popleft()
             batch = [self.running]
+            await self._until_alone(self.running)
         while True:
             try:
                 marks = await self._mark(batch)
