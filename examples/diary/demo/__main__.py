@@ -33,6 +33,8 @@ VICTIM = "worker-1"
 
 def main() -> int:
     """Run the demo; 0 when every target has its summary or its dead letter."""
+    # Ctrl-C must end it also where a script started it in the background, which makes SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     path = Path(os.environ.get("DIARY") or BUNDLED)
