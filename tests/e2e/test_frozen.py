@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Callable
+
+import pytest
 
 from tests.e2e.fleet import Fleet
+from tests.servers import Server, StartServer
 from tests.support import eventually
 
 LEASE = 1.0
@@ -33,3 +38,30 @@ def test_what_was_read_ahead_by_a_frozen_worker_is_not_started_when_it_wakes(fle
     assert [worker.stop() for worker in (first, second)] == [0, 0]
     told = [event.get("count", 1) for event in first.events("task.done") + second.events("task.done")]
     assert sum(told) == len(warm | held | behind)  # a done that is not in time is not told
+
+
+@pytest.mark.long
+def test_a_redis_that_stands_still_for_longer_than_the_lease_loses_nothing(
+    own_server: StartServer, server_name: str, fleets: Callable[[Server], Fleet]
+) -> None:
+    """When it goes on, every lease looks run out. Reads that wait with CLAIM are served before anybody can renew, so by
+    the native way running tasks may be started again elsewhere; how many is printed. Their first attempts are fenced.
+    """
+    fleet = fleets(own_server(server_name))
+    workers = [fleet.worker("--concurrency", "8", lease=LEASE).ready() for _ in range(2)]
+    gate = fleet.gate()
+    held = {fleet.send("hold", n=n, gate=gate.path).id for n in range(6)}
+    eventually(lambda: {run.id for run in fleet.runs.of("start")} == held)
+    fleet.server.sigstop()
+    frozen = time.monotonic()
+    eventually(lambda: time.monotonic() - frozen > 2.5 * LEASE)
+    fleet.server.sigcont()
+    ids = fleet.many(50, seconds=0.01)
+    eventually(lambda: ids <= fleet.runs.ended())
+    gate.open()
+    report = fleet.finished(held | ids)
+    print(f"\n{fleet.server.name}: stood still for {2.5 * LEASE} s with 6 tasks running: {report}")
+    assert set(report.started_twice) <= held
+    assert [worker.stop() for worker in workers] == [0, 0]
+    told = [event["id"] for worker in workers for event in worker.events("task.done")]
+    assert sorted(told) == sorted(held | ids)
