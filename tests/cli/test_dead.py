@@ -46,7 +46,8 @@ def bury(client: redis.Redis) -> Bury:
         dead |= {"deliveries": 1, "attempt": 4, "at": 1_700_000_000_000}
         client.sadd("shop:queues", queue)
         entry = {**fields, **more, **{f"dead_{key}": value for key, value in dead.items()}}
-        client.xadd(f"{{shop:{queue}}}:dead", entry, id=f"{began + number}-0")  # no two died at once
+        # No two died at once; far enough apart that an id which the server chose in between is never the larger one.
+        client.xadd(f"{{shop:{queue}}}:dead", entry, id=f"{began + number * 60_000}-0")
         return id
 
     return bury
