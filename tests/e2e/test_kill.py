@@ -22,22 +22,23 @@ def test_kill_9_of_workers_loses_nothing(fleet: Fleet, count: int, kills: int) -
     for worker in workers:
         worker.ready()
     ids = fleet.many(count, seconds=0.1)
-    killed, held = [], 0
+    killed: list[int] = []
+    held: set[str] = set()  # by name: after two kills in a lease's time one message may have been in both hands
     for turn in range(kills):
         wanted = count * (turn + 1) // (kills + 2)
         eventually(lambda wanted=wanted: len(fleet.runs.ended()) >= wanted, 60)
         victim = fleet.victim(workers)
-        held += len(fleet.runs.open(victim.pid))
+        held |= fleet.runs.open(victim.pid)
         victim.kill9()
         killed.append(victim.pid)
         workers.remove(victim)
         workers.insert(0, fleet.worker(*SLOTS, lease=LEASE))  # victims are looked for from the front
         workers.append(workers.pop(0).ready())
     report = fleet.finished(ids, 120)
-    print(f"\n{fleet.server.name}: {count} messages, {kills} kill -9 of workers that ran {held} tasks: {report}")
+    print(f"\n{fleet.server.name}: {count} messages, {kills} kill -9 of workers that ran {len(held)} tasks: {report}")
     report.check_repeats(killed)
     assert len(report.starts) == count
-    assert len(report.started_twice) >= held  # all that ran in the killed ones had to run again
+    assert held <= set(report.started_twice)  # all that ran in the killed ones had to run again
     assert all(worker.running for worker in workers)
 
 
