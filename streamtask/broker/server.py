@@ -25,11 +25,6 @@ class Server:
     memory: int | None = None
     maxmemory: int | None = None
 
-    @property
-    def evicts(self) -> bool:
-        """May the server throw away keys that have no TTL, and with them tasks?"""
-        return self.policy is not None and self.policy.startswith("allkeys")
-
     def summary(self) -> str:
         """One line for banners: `8.6.3 standalone  native claim, ackdel  noeviction, aof everysec`."""
         able = [name for name, has in (("native claim", self.claim), ("ackdel", self.ackdel)) if has] or [
