@@ -153,15 +153,15 @@ class Keeper:
             self.server.wait()
 
 
-def end_with_parent() -> Callable[[], None] | None:
-    """What the server's process calls before exec, so that it is asked to end when the keeper was killed (Linux)."""
+def end_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """What a child calls before exec, so that it is sent this signal when this process was killed (Linux)."""
     if not sys.platform.startswith("linux"):
         return None
-    keeper, prctl = os.getpid(), ctypes.CDLL(None).prctl
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # loaded here: after a fork, loading could wait for ever
 
     def call() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != keeper:  # killed before the call above
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # killed before the call above
             os._exit(1)
 
     return call

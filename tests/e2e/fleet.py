@@ -17,10 +17,11 @@ import redis
 
 from streamtask import StreamTask
 from streamtask.broker.keys import GROUP, QueueKeys, queue_keys
+from streamtask.embedded.keeper import end_with_parent
 from streamtask.result import Result
 from tests.cli.kit import environment
 from tests.e2e.app_under_test import RUNS
-from tests.servers import Server, _die_with_parent
+from tests.servers import Server
 from tests.support import alive, eventually
 
 APP = "tests.e2e.app_under_test:app"
@@ -40,7 +41,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - as in tests.servers: a killed pytest leaves nothing
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - as in tests.servers
             )
         self.pid = self.popen.pid
 

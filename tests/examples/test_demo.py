@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def living(folder: Path) -> list[str]:
         if mark in told and process.name != str(os.getpid()):
             found.append(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
     return found
+
+
+def writing(log: Path) -> int:
+    """The process whose output goes to this log."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "fd" / "1").readlink() == log:
+                return int(process.name)
+    raise AssertionError(f"nobody writes {log}")
 
 
 def check_counts(done: subprocess.CompletedProcess[str], entries: int, daily: int, monthly: int) -> None:
@@ -138,6 +148,8 @@ def test_a_stopped_demo_leaves_no_process_behind(
     folders = sorted((ROOT / ".streamtask" / "demo").glob(f"*-{started.pid}"))
     assert len(folders) == 1
     assert len(living(folders[0])) >= 4
+    # A frozen process hears nothing but SIGKILL and SIGCONT, and the demo freezes its victim for a moment.
+    os.kill(writing(folders[0] / "worker-2.log"), signal.SIGSTOP)
     started.send_signal(number)
     started.communicate(timeout=30)
     assert started.returncode == code

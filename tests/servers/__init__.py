@@ -8,25 +8,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from streamtask.embedded.keeper import end_with_parent
+
 from .install import REDIS, VALKEY
 
 NAMES = ("redis-8.6", "valkey-8.1")
 INSTALL = "python tests/servers/install.py"
-
-_PR_SET_PDEATHSIG = 1
 
 
 def available() -> dict[str, Path]:
@@ -100,7 +98,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509
             )
         deadline = time.monotonic() + timeout
         while not self.ping():
@@ -186,11 +184,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child calls before exec to be killed with its parent's thread (Linux); None elsewhere."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl  # loaded here: after a fork, loading could wait for a lock for ever
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

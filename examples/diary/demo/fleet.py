@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from examples.diary.demo.plan import ROOT
+from streamtask.embedded.keeper import end_with_parent
 
 _SCRIPT = Path(sys.executable).parent / "streamtask"
 #: The command beside this interpreter; in a clone whose package is not installed, the module.
@@ -48,7 +48,8 @@ class Fleet:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
+                # By SIGKILL: when the demo is killed its victim may stand frozen, and hears nothing else.
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - no threads yet
             )
 
     def log(self, name: str) -> Path:
@@ -112,8 +113,3 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _end_with_parent() -> None:
-    """Linux ends the child when the demo is killed with SIGKILL, which it cannot pass on."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
