@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from streamtask._version import __version__
+from streamtask.address import safe_url
 from streamtask.cli.apps import app_path
 from streamtask.cli.command import Command, globals_of
 from streamtask.cli.failures import FAILED, INTERRUPTED, NO_APP, USAGE, Failure
@@ -59,10 +60,13 @@ def command(ctx: click.Context, path: str | None, reload: bool | None) -> None:
     else:
         server = url
     click.echo(f"streamtask {__version__}  dev {app}    (Ctrl-C to stop)", err=True)
-    click.echo(f"  redis     {server}", err=True)
-    click.echo(f"  elsewhere export STREAMTASK_URL={url}", err=True)
+    click.echo(f"  redis     {safe_url(server)}", err=True)
+    click.echo(f"  elsewhere export STREAMTASK_URL={safe_url(url)}", err=True)
     click.echo(f"  reload    {f'on changes below {Path.cwd()}' if watching else 'off'}", err=True)
-    child = Child([*worker_command(app, url, options)], os.environ | {"STREAMTASK_URL": url})
+    # STREAMTASK_WORKER_URL is `worker --url`, which beats the app's code; an address may hold a password, so it is no
+    # argument: these are for everybody to see.
+    addresses = {"STREAMTASK_URL": url, "STREAMTASK_WORKER_URL": url}
+    child = Child([*worker_command(app, options)], os.environ | addresses)
     ctx.exit(Watch(child, watching).run())
 
 
@@ -74,9 +78,9 @@ def watches(reload: bool | None) -> bool:
     return there if reload is None else reload
 
 
-def worker_command(app: str, url: str, options: Globals) -> list[str]:
+def worker_command(app: str, options: Globals) -> list[str]:
     """The child's command line; what is said here is said by flags, which beat the app's code."""
-    command = [sys.executable, "-m", "streamtask", "worker", app, "--beat", "--grace", f"{GRACE:g}s", "--url", url]
+    command = [sys.executable, "-m", "streamtask", "worker", app, "--beat", "--grace", f"{GRACE:g}s"]
     for flag, value in (
         ("--namespace", options.namespace),
         ("--log-level", options.log_level),

@@ -48,6 +48,18 @@ def test_it_serves_tells_others_where_and_ends_with_all_it_started(dev: Shell) -
     assert "Traceback" not in running.text
 
 
+def test_a_password_in_the_address_is_no_argument_and_not_told(dev: Shell, redis86: Server) -> None:
+    url = redis86.url.replace("://", "://default:hunter2@")  # its default user takes any password
+    running = dev.start("dev", "tasks.py", "--no-reload", STREAMTASK_DEV_URL=url)
+    ready(running, 1)
+    (worker,) = worker_pids(running)
+    assert b"hunter2" not in Path(f"/proc/{worker}/cmdline").read_bytes()
+    running.signal(signal.SIGINT)
+    assert running.end() == 0
+    assert f"elsewhere export STREAMTASK_URL={redis86.url.replace('://', '://default:***@')}\n" in running.text
+    assert "hunter2" not in running.text
+
+
 def test_it_starts_again_when_code_changes_and_waits_while_it_is_broken(dev: Shell) -> None:
     running = dev.start("dev", "tasks.py", "--url", dev.url)
     ready(running, 1)
