@@ -11,6 +11,8 @@ DEV := $(VENV)/.installed-dev
 PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 # Arguments for pytest: make test ARGS="-k schedule -x"
 ARGS ?=
+# Test files at once. Each has servers of its own, and no test depends on speed; with 0 a failing one is easier to watch.
+JOBS ?= 2
 # The pyright of PyPI asks the network for a newer one at each run unless told not to.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -27,7 +29,7 @@ demo: $(RUN) ## Run the diary example: private Redis, two beats, two workers, on
 test: $(DEV) lint ## Run all checks and tests, but not those marked long (ARGS= goes to pytest)
 	@# Where no server can be installed its tests are skipped; in CI that is an error.
 	$(PY) tests/servers/install.py || test "$$CI" != true
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## Run the tests marked long
 	$(PY) tests/servers/install.py || test "$$CI" != true
