@@ -43,14 +43,17 @@ def servers() -> Iterator[Callable[[str], Server]]:
 
 @pytest.fixture(params=NAMES)
 def server_name(request: pytest.FixtureRequest) -> str:
-    """Each server's name in turn; for one only: `@pytest.mark.parametrize("server_name", ["valkey-8.1"])`."""
+    """Each server's name in turn; for one only: `@pytest.mark.parametrize("server_name", ["valkey-8.1"])`.
+
+    The folders whose tests prove delivery (tests/redis, tests/worker) take all three.
+    """
     name: str = request.param
     return name
 
 
 @pytest.fixture
 def server(servers: Callable[[str], Server], server_name: str) -> Server:
-    """Each server in turn: the test runs twice. Shared, so do not stop or reconfigure it: see `own_server`."""
+    """Each server in turn: the test runs on each. Shared, so do not stop or reconfigure it: see `own_server`."""
     return servers(server_name)
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import to_json
@@ -13,6 +14,7 @@ from pydantic_core import to_json
 from streamtask._version import __version__
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP, worker
+from streamtask.broker.link import ResponseError
 from streamtask.worker.delivery import QueueState
 from streamtask.worker.report import WARNING, Reporter
 
@@ -37,6 +39,9 @@ async def agree_on_lease(broker: Broker, queues: Sequence[QueueState], asked: fl
     milliseconds = int(asked * 1000)
     stored = []
     for queue in queues:
+        with suppress(ResponseError):  # a full Redis refuses it
+            # Redis before 7.2 lists a consumer only once it got something; the others must see who waits, too.
+            await broker.call("XGROUP", "CREATECONSUMER", queue.keys.stream, GROUP, broker.consumer)
         agreed_on = await broker.call("HGET", queue.keys.conf, "lease")
         if agreed_on != str(milliseconds).encode():  # no write without need: a full Redis refuses it
             await broker.call("HSETNX", queue.keys.conf, "lease", milliseconds)

@@ -10,13 +10,20 @@ import pytest
 from streamtask.broker.link import SyncLink
 from tests.redis.kit import Stage, fill
 from tests.redis.shop import Shop
-from tests.servers import Server, StartServer
+from tests.servers import ALL, Server, StartServer
 
 #: What may stay for ever: design of the keys (docs/reference/keys.md).
 PERMANENT = [
     r"[^{}:]+:[^{}:]+",  # a queue's stream, <ns>:queues, <ns>:schedules, streamtask:namespaces
     r"\{[^{}]+\}:(due|body|dead|conf|ticks|where|suspects)",
 ]
+
+
+@pytest.fixture(params=ALL)
+def server_name(request: pytest.FixtureRequest) -> str:
+    """Delivery is proven on all servers, the oldest too."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
@@ -48,12 +55,10 @@ def _leaves_only_what_it_may(request: pytest.FixtureRequest) -> Iterator[None]:
     assert [key for key in keys if not any(re.fullmatch(kind, key) for kind in PERMANENT)] == []
 
 
-@pytest.fixture(params=["redis-8.6", "valkey-8.1"])
-def full(
-    request: pytest.FixtureRequest, own_server: StartServer
-) -> Iterator[Callable[[Callable[[Stage], None]], Stage]]:
+@pytest.fixture
+def full(own_server: StartServer, server_name: str) -> Iterator[Callable[[Callable[[Stage], None]], Stage]]:
     """Gives, on a server of its own, a stage that a function prepared and whose memory is full then."""
-    stage = Stage(own_server(request.param).url)
+    stage = Stage(own_server(server_name).url)
 
     def make(prepare: Callable[[Stage], None]) -> Stage:
         prepare(stage)

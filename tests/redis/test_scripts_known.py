@@ -88,7 +88,6 @@ async def test_an_async_sender_does_so_too(stage: Stage) -> None:
     await app.aclose()
 
 
-@pytest.mark.parametrize("server_name", ["redis-8.6", "valkey-8.1"])
 def test_a_restart_is_no_reason_to_fail(own_server: StartServer, server_name: str) -> None:
     server = own_server(server_name)
     app = StreamTask("ns", server.url)

@@ -1,4 +1,4 @@
-"""Real servers for the tests: a Redis 8.6 and a Valkey 8.1 that can be killed, stopped, frozen and started again.
+"""Real servers for the tests: two Redis and a Valkey that can be killed, stopped, frozen and started again.
 
 `python tests/servers/install.py` installs them. Nothing here knows pytest, so benchmarks and a REPL may use it too:
 
@@ -21,16 +21,18 @@ from typing import Self
 
 from streamtask.embedded.keeper import end_with_parent
 
-from .install import REDIS, VALKEY
+from .install import SERVERS
 
+#: The servers of every test that asks for `server`: the native way and the fallback.
 NAMES = ("redis-8.6", "valkey-8.1")
+#: The servers of the tests of delivery, with the oldest Redis that we support.
+ALL = (*NAMES, "redis-7.0")
 INSTALL = "python tests/servers/install.py"
 
 
 def available() -> dict[str, Path]:
     """The installed servers: name to executable."""
-    paths = dict(zip(NAMES, (REDIS, VALKEY), strict=True))
-    return {name: path for name, path in paths.items() if os.access(path, os.X_OK)}
+    return {name: server.binary for name, server in SERVERS.items() if os.access(server.binary, os.X_OK)}
 
 
 class Server:

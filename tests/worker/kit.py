@@ -21,11 +21,14 @@ from streamtask.settings import Settings
 from streamtask.task import Task
 from streamtask.worker import Worker, WorkerOptions
 from streamtask.worker.report import Reporter
+from tests.servers import NAMES
 from tests.support import aeventually
 
 T = TypeVar("T")
 #: For tests that wait long and do not depend on what the server can: one is enough.
 one_server = pytest.mark.parametrize("server_name", ["valkey-8.1"])
+#: For tests of what a worker does with its own slots and threads, which need not run on the oldest Redis too.
+two_servers = pytest.mark.parametrize("server_name", NAMES)
 
 
 @dataclass(frozen=True)

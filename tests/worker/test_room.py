@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 
 from tests.support import aeventually
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, two_servers
+
+pytestmark = two_servers
 
 
 async def test_an_idle_queue_does_not_hold_up_a_busy_one(lab: Lab) -> None:

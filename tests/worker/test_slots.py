@@ -10,7 +10,9 @@ from collections import Counter
 import pytest
 
 from tests.support import aeventually
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, two_servers
+
+pytestmark = two_servers
 
 
 class Gauge:
