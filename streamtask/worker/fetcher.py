@@ -46,6 +46,7 @@ class Fetcher:
         self._stopping = asyncio.Event()
         self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[Found] | None = None
+        self._asking: asyncio.Future[None] | None = None
         self._turns = 0
         self._failures = 0
         self._groupless = False
@@ -140,10 +141,19 @@ class Fetcher:
         return await reading
 
     async def _end(self, reading: asyncio.Future[Found]) -> None:
-        """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet."""
+        """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet.
+
+        The asking goes over another connection. When that one is silent, what was read must not wait for it: nobody
+        renews it until it is admitted.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
+        await asyncio.wait({reading, self._asking}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading}, timeout=0.05)
+
+    async def _ask(self) -> None:
         with suppress(*CONNECTION_ERRORS):
             await self._broker.unblock()
-        await asyncio.wait({reading}, timeout=0.05)
 
     def _able(self) -> list[QueueState]:
         """The queues for whose tasks there is room; with less room than queues each gets its turn to be first."""

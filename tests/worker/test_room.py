@@ -30,6 +30,31 @@ async def test_an_idle_queue_does_not_hold_up_a_busy_one(lab: Lab) -> None:
         await lab.empty("busy")
 
 
+async def test_what_was_read_does_not_wait_for_a_silent_connection(lab: Lab) -> None:
+    """To end a read that waits, the worker asks over another connection. When that one is silent for seconds, what the
+    read brings must be started all the same: until then nobody renews it, and another worker may take it.
+    """
+    ran: list[int] = []
+    hold = threading.Event()
+
+    def slow() -> None:
+        hold.wait(20)
+
+    async def quick(i: int) -> None:
+        ran.append(i)
+
+    busy, free = lab.task(slow, queue="busy"), lab.task(quick, queue="free", result=False)
+    busy.delay()
+    async with lab.worker(threads=1, prefetch=0.0) as worker:
+        await aeventually(lambda: worker.executor.running["thread"] == 1 and worker.fetcher.waits)
+        async with worker.broker._control._lock:  # as if its last command were never answered
+            hold.set()  # the busy queue has room again: the read that does not name it must end
+            await aeventually(lambda: worker.executor.running["thread"] == 0)
+            free.delay(1)
+            await aeventually(lambda: ran == [1], timeout=2)
+        await lab.empty("busy", "free")
+
+
 async def test_a_worker_with_a_waiting_read_stops_at_once(lab: Lab) -> None:
     """A stop ends the read in Redis instead of waiting for it."""
 
