@@ -1,4 +1,6 @@
-"""The worker's and the beat's verbs: fetch, settle, release, mark, move, tick. Nothing above knows a Redis command."""
+"""The worker's and the beat's verbs: fetch, settle, release, mark, sweep, move, tick. Nothing above knows a Redis
+command.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,22 @@ from typing import Any, NamedTuple, TypeAlias
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import READ_TIMEOUT, Arg, Command, Link, NoScriptError, ResponseError, call_of
-from streamtask.broker.scripts import ALL, DONE, GC, MARK, MOVE, READ, RELEASE, SETTLE, TICK
+from streamtask.broker.scripts import AGREE, ALL, BURY, DONE, GC, MARK, MOVE, READ, RELEASE, SETTLE, SWEEP, TICK
 from streamtask.broker.server import Server, probe
 
 #: Milliseconds for which a mover holds its queue.
 MOVER_LOCK = 2000
 #: Messages that one MOVE takes at most, so that other clients do not wait long.
 MOVE_LIMIT = 100
-#: Seconds that a read waits in Redis, with native CLAIM and without (there, a released message wakes no reader).
+#: Field strings that a dead letter takes over one by one: Lua can hand at most 8,000 to XADD.
+MOST_FIELDS = 7000
+#: Rows of the pending list that one SWEEP looks at.
+SWEEP_PAGE = 1000
+#: Longest wait in seconds of a read in Redis, with native CLAIM and without (there, a release wakes no reader).
 BLOCK, BLOCK_FALLBACK = 5.0, 1.0
+#: Ten years in ms: so idle looks only what was given back. A read that waits with CLAIM is woken for that, and it must
+#: not take what has run out: a server that stood still serves it before any owner can renew.
+GIVEN_BACK = 315_360_000_000
 
 
 class Entry(NamedTuple):
@@ -41,6 +50,17 @@ class PartlyRead(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What a look at others' rows gave. `waits`: for each queue the seconds until a lease can run out there at the
+    soonest, None where no lease was looked at; `now`: the server's time in ms.
+    """
+
+    found: Found
+    waits: list[float | None]
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """What a MOVE did: messages moved, seconds until the next (None: none, or not ours), the server's time in ms."""
 
@@ -48,6 +68,24 @@ class Moved:
     wait: float | None
     now: int
     leader: bool
+
+
+class Hopeless(NamedTuple):
+    """A row that was delivered far too often: its token, and what the entry says of itself ("" for nothing)."""
+
+    id: bytes
+    owner: bytes
+    deliveries: int
+    message_id: str
+    task: str
+    unique: str
+
+
+class Consumer(NamedTuple):
+    """A consumer of a queue's group, and the seconds since it last read, renewed or claimed anything."""
+
+    name: str
+    inactive: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +142,62 @@ class Broker:
         except ResponseError:
             raise error from None
 
+    async def agree(self, keys: QueueKeys, lease: float) -> float:
+        """Join a queue's group; gives the lease (seconds) that all its workers use, be it the one asked for or not."""
+        others = [one.name for one in await self.consumers(keys) if one.name != self.consumer]
+        living = await self.present(others) if others else []
+        absent = [name for name in others if name not in living]
+        args: list[Arg] = [GROUP, self.consumer, round(lease * 1000), *absent]
+        agreed: int = await self._control.run(AGREE, [keys.stream, keys.conf], args)
+        return agreed / 1000
+
+    async def held(self, keys: QueueKeys) -> list[tuple[bytes, int]]:
+        """Entry id and delivery count of (up to 1,000) rows that stand under this consumer's name."""
+        rows = await self._control.call("XPENDING", keys.stream, GROUP, "-", "+", 1000, self.consumer)
+        return [(row[0], row[3]) for row in rows]
+
     async def leave(self, queues: Sequence[QueueKeys]) -> None:
         """Forget this consumer in the groups where it holds nothing any more."""
-        await self._scripts(self._control, [call_of(GC, [keys.stream], (GROUP, self.consumer)) for keys in queues])
+        for keys in queues:
+            await self.forget(keys, [self.consumer])
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    async def fetch(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, wait: bool) -> Found:
-        """Read up to a count from each stream; `lease`: also what has been idle for so many seconds (None: only new).
+    async def fetch(self, wants: Sequence[tuple[QueueKeys, int]], wait: float | None) -> Found:
+        """Read up to a count from each stream: new messages and, by native CLAIM, what was given back.
 
-        With `wait` the read blocks while there is nothing; COUNT is one number for all streams then.
+        With `wait` the read blocks for so many seconds at most while there is nothing; COUNT is one number for all
+        streams then.
         """
-        if not wait and len(wants) > 1:
+        if wait is None and len(wants) > 1:
             alike = [[want for want in wants if want[1] == count] for count in {count for _, count in wants}]
-            replies = await self._reader.batch([self._read(group, lease, None) for group in alike])
+            replies = await self._reader.batch([self._read(group, None) for group in alike])
             return _all_or_partly([reply if isinstance(reply, Exception) else _entries(reply) for reply in replies])
         await self._know_reader()
-        # A read without CLAIM, also in a holiday, sleeps through what falls free meanwhile.
-        longest = BLOCK if self._native and lease is not None else BLOCK_FALLBACK
-        block = min(self._block, longest) if wait else None
-        return _entries(await self._reader.call(*self._read(wants, lease, block)))
+        longest = min(self._block, BLOCK if self.native else BLOCK_FALLBACK)
+        block = None if wait is None else max(0.001, min(wait, longest))
+        return _entries(await self._reader.call(*self._read(wants, block)))
 
-    async def take(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None) -> Found:
-        """Without native CLAIM: what was given back and, with `lease` seconds, what has been idle for that long."""
+    async def take(
+        self, wants: Sequence[tuple[QueueKeys, int]], leases: Sequence[float], deadline: int | None
+    ) -> Taken:
+        """What was given back and, unless the server's time is past `deadline` (ms), what has been idle for its queue's
+        lease (seconds). None: only what was given back.
+        """
         await self._know_reader()
-        ms = 0 if lease is None else int(lease * 1000)
-        calls = [call_of(READ, [keys.stream], (GROUP, self.consumer, count, ms)) for keys, count in wants]
+        native = "1" if self.native else "0"
+        calls = [
+            call_of(
+                READ,
+                [keys.stream],
+                (GROUP, self.consumer, count, 0 if deadline is None else int(lease * 1000), deadline or 0, native),
+            )
+            for (keys, count), lease in zip(wants, leases, strict=True)
+        ]
         replies = await self._scripts(self._reader, calls)
-        return _all_or_partly([_taken(keys.stream, reply) for (keys, _), reply in zip(wants, replies, strict=True)])
+        found = _all_or_partly([_taken(keys.stream, reply) for (keys, _), reply in zip(wants, replies, strict=True)])
+        waits = [None if reply[1] < 0 else reply[1] / 1000 for reply in replies]
+        return Taken(found, waits, max(reply[0] for reply in replies))
 
     async def unblock(self) -> None:
         """End a read that waits in Redis; what it would have read stays in the stream.
@@ -148,19 +214,15 @@ class Broker:
     @property
     def native(self) -> bool:
         """Does the server have XREADGROUP ... CLAIM?"""
-        return self._native
-
-    @property
-    def _native(self) -> bool:
         return self.server is not None and self.server.claim
 
-    def _read(self, wants: Sequence[tuple[QueueKeys, int]], lease: float | None, block: float | None) -> Command:
+    def _read(self, wants: Sequence[tuple[QueueKeys, int]], block: float | None) -> Command:
         count = min(count for _, count in wants)
         command: list[Arg] = ["XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count]
         if block is not None:
             command += ("BLOCK", int(block * 1000))
-        if lease is not None and self._native:
-            command += ("CLAIM", int(lease * 1000))
+        if self.native:
+            command += ("CLAIM", GIVEN_BACK)
         return [*command, "STREAMS", *(keys.stream for keys, _ in wants), *(">" for _ in wants)]
 
     async def _know_reader(self) -> None:
@@ -191,6 +253,58 @@ class Broker:
         """MARK for triples of entry id, count, message id: -1 not ours, else the number of earlier marked starts."""
         reply: list[int] = await self._control.run(MARK, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
         return reply
+
+    # -- what dead workers leave --------------------------------------------------------------------------------------
+
+    async def sweep(self, keys: QueueKeys, deliveries: int, idle: float, start: str) -> tuple[str, list[Hopeless]]:
+        """Rows of one page that were delivered so often and have been left alone for `idle` seconds.
+
+        `start` is "-" or what the last page gave; "" comes after the last one. Rows without an entry are acknowledged.
+        """
+        args = (GROUP, deliveries, int(idle * 1000), start, SWEEP_PAGE)
+        following, *flat = await self._control.run(SWEEP, [keys.stream], args)
+        rows = [flat[i : i + 6] for i in range(0, len(flat), 6)]
+        found = [
+            Hopeless(id, owner, count, *(text.decode(errors="replace") for text in said))
+            for id, owner, count, *said in rows
+        ]
+        return following.decode(), found
+
+    async def bury(self, keys: QueueKeys, extra: Sequence[str], items: Sequence[Arg]) -> list[Any]:
+        """BURY for items as in bury.lua, at once; its statuses."""
+        reply: list[Any] = await self._control.run(BURY, *self._bury(keys, extra, items))
+        return reply
+
+    def bury_call(self, keys: QueueKeys, extra: Sequence[str], items: Sequence[Arg]) -> Command:
+        """BURY for `settle`; `extra` are the keys that items name, the first as number 5."""
+        return call_of(BURY, *self._bury(keys, extra, items))
+
+    def _bury(
+        self, keys: QueueKeys, extra: Sequence[str], items: Sequence[Arg]
+    ) -> tuple[tuple[str, ...], tuple[Arg, ...]]:
+        return (keys.stream, keys.dead, keys.suspects, keys.where, *extra), (GROUP, "task", MOST_FIELDS, *items)
+
+    async def consumers(self, keys: QueueKeys) -> list[Consumer]:
+        """The consumers of a queue's group, this one too."""
+        rows = [
+            dict(zip(flat[::2], flat[1::2], strict=True))
+            for flat in await self._control.call("XINFO", "CONSUMERS", keys.stream, GROUP)
+        ]
+        # `idle` counts tries, too, and before Redis 7.2 it is all there is; `inactive` is -1 for who never got any.
+        seen = [(row[b"name"].decode(), row.get(b"inactive", -1), row[b"idle"]) for row in rows]
+        return [Consumer(name, (idle if inactive < 0 else inactive) / 1000) for name, inactive, idle in seen]
+
+    async def present(self, consumers: Sequence[str]) -> list[str]:
+        """Those of whom a worker's presence is there."""
+        replies = await self._control.batch([("EXISTS", names.worker(self.namespace, name)) for name in consumers])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return [name for name, there in zip(consumers, replies, strict=True) if there]
+
+    async def forget(self, keys: QueueKeys, consumers: Sequence[str]) -> None:
+        """Remove consumers from a queue's group, each only if it holds nothing."""
+        await self._scripts(self._control, [call_of(GC, [keys.stream], (GROUP, name)) for name in consumers])
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -247,7 +361,7 @@ def _all_or_partly(replies: Sequence[Found | Exception]) -> Found:
 def _taken(stream: str, reply: Any) -> Found | Exception:
     if isinstance(reply, Exception):
         return reply
-    return [(stream, [Entry(e[0], e[1], e[3] + 1) for e in reply])] if reply else []
+    return [(stream, [Entry(e[0], e[1], e[3] + 1) for e in reply[2]])] if reply[2] else []
 
 
 def _entries(reply: Any) -> Found:

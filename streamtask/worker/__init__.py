@@ -17,6 +17,7 @@ from streamtask.errors import ConfigError
 from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.completer import Completer
+from streamtask.worker.contact import Contact
 from streamtask.worker.delivery import Delivery, Kind, QueueState, State
 from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
@@ -71,6 +72,7 @@ class Worker:
         self._beat_at = time.monotonic()
         self._gap, self._gap_at = 0.0, 0.0
         self._gave_back = 0
+        self.lease = self.options.lease
         self.started_at = 0
 
     def _queue(self, name: str) -> QueueState:
@@ -97,7 +99,7 @@ class Worker:
         self.broker = Broker(url, self.app.namespace, self.consumer)
         self.server = await self.broker.connect()
         await self.broker.declare([(queue.name, queue.keys) for queue in self.queues])
-        self.lease = await agree_on_lease(self.broker, self.queues, self.options.lease, self.report)
+        self.lease = await agree_on_lease(self.broker, self.queues, self.options.lease, self._presence(), self.report)
         now = await self.broker.call("TIME")
         self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
         self.started_at = self.clock.now()
@@ -137,6 +139,7 @@ class Worker:
 
     def _wire(self) -> None:
         options = self.options
+        contact = Contact(self.queues, self.clock)
         self.completer = Completer(self.broker, self.clock, self._settled)
         prefetch = self._prefetch = Prefetch(options.prefetch)
         suspects = Suspects(self._mark)
@@ -146,11 +149,11 @@ class Worker:
             consumer=self.consumer,
             clock=self.clock,
             slots={"coroutine": options.concurrency, "thread": options.threads},
-            lease=self.lease,
             prefetch=prefetch,
             unknown_grace=self.app.post.settings.unknown_grace,
             settle=self._settle,
             refresh=self._refresh,
+            silent=lambda: self.leases.silent,
             suspects=suspects,
         )
         self.leases = Leases(
@@ -158,7 +161,7 @@ class Worker:
             self.app.namespace,
             self.consumer,
             self.queues,
-            lease=self.lease,
+            contact=contact,
             clock=self.clock,
             presence=self._presence,
             lost=self._lost,
@@ -170,15 +173,18 @@ class Worker:
             self.broker,
             self.queues,
             self.executor,
-            lease=self.lease,
+            contact=contact,
+            clock=self.clock,
             report=self.report,
-            renew_all=self.leases.renew_all,
+            leases=self.leases,
             revive=lambda: revive(self.app),
             gap=self._recent_gap,
             burst=options.burst,
         )
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
-            self.fetcher.holiday()  # the server has just started: the others need time to renew
+            contact.holiday()  # the server has just started: the others need time to renew
+        elif not options.burst:
+            contact.begin()
 
     # -- the stop ----------------------------------------------------------------------------------------------------
 

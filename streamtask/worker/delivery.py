@@ -27,11 +27,14 @@ class State(Enum):
 
 @dataclass(slots=True)
 class QueueState:
-    """One queue as this worker sees it: what it holds of it, by entry id, and the kinds of slots that its tasks use."""
+    """One queue as this worker sees it: the kinds of slots that its tasks use, the lease (seconds) that its workers
+    agreed on, and what this one holds of it, by entry id.
+    """
 
     name: str
     keys: QueueKeys
     kinds: tuple[Kind, ...]
+    lease: float = 15.0
     held: dict[bytes, Delivery] = field(default_factory=dict)
 
 

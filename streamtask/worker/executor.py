@@ -56,17 +56,18 @@ class Executor:
         consumer: str,
         clock: RedisClock,
         slots: dict[Kind, int],
-        lease: float,
         prefetch: Prefetch,
         unknown_grace: float,
         settle: Callable[[Delivery, Verdict, Outcome], None],
         refresh: Callable[[Delivery], None],
+        silent: Callable[[], bool],
         suspects: Suspects,
     ) -> None:
         self._tasks = {name.encode(): task for name, task in tasks.items()}
         self._queues = queues
-        self._consumer, self._clock, self._lease, self._unknown_grace = consumer, clock, lease, unknown_grace
+        self._consumer, self._clock, self._unknown_grace = consumer, clock, unknown_grace
         self._slots, self._settle, self._refresh, self._suspects = slots, settle, refresh, suspects
+        self._silent = silent  # nothing is renewed now
         self._prefetch = prefetch
         self._buffers: dict[Kind, deque[Delivery]] = {kind: deque() for kind in slots}
         self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
@@ -127,7 +128,7 @@ class Executor:
     def start(self, delivery: Delivery) -> None:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
         now = time.monotonic()
-        if now - delivery.confirmed_at >= self._lease / 2:
+        if now - delivery.confirmed_at >= delivery.queue.lease / 2 or self._silent():
             self._refresh(delivery)
             return
         task = delivery.task

@@ -12,14 +12,23 @@ from streamtask.broker.broker import Broker, Found, PartlyRead
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, passing
 from streamtask.policy import Lost
+from streamtask.worker.clock import RedisClock
+from streamtask.worker.contact import Contact
 from streamtask.worker.delivery import Delivery, QueueState
 from streamtask.worker.executor import Executor
+from streamtask.worker.leases import Leases
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
 
 #: Most messages that one read asks for (50 to 200 is where the speed is).
 COUNT = 200
 #: Longest wait in seconds between two tries to reach Redis.
 BACKOFF = 5.0
+#: Seconds until the next look where one gave nothing although it should: half of a second that is promised.
+SOON = 0.5
+#: Seconds between two looks at what was given back, where that wakes no reader.
+GIVEN_BACK = 0.75
+#: Seconds until a fetcher that may not start anything looks again whether it may.
+SILENT = 0.1
 
 Wants = list[tuple[QueueKeys, int]]
 
@@ -33,16 +42,18 @@ class Fetcher:
         queues: Sequence[QueueState],
         executor: Executor,
         *,
-        lease: float,
+        contact: Contact,
+        clock: RedisClock,
         report: Reporter,
-        renew_all: Callable[[], Awaitable[bool]],
+        leases: Leases,
         revive: Callable[[], Awaitable[None]],
         gap: Callable[[], float],
         burst: bool,
     ) -> None:
-        self._broker, self._queues, self._executor, self._lease = broker, queues, executor, lease
+        self._broker, self._queues, self._executor, self._leases = broker, queues, executor, leases
         self._by_stream = {queue.keys.stream: queue for queue in queues}
-        self._report, self._renew_all, self._revive, self._gap, self._burst = report, renew_all, revive, gap, burst
+        self._contact, self._clock, self._report = contact, clock, report
+        self._revive, self._gap, self._burst = revive, gap, burst
         self._stopping = asyncio.Event()
         self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[Found] | None = None
@@ -51,15 +62,8 @@ class Fetcher:
         self._failures = 0
         self._groupless = False
         self._last_good = time.monotonic()
-        self._holiday_until = 0.0
-        self._claim_at = self._take_at = 0.0
-
-    def holiday(self) -> None:
-        """Claim nothing for a while: after an outage everybody's leases look run out, and their owners need time to
-        renew them.
-        """
-        rest = self._lease / 3 + min(5.0, self._lease / 3)
-        self._holiday_until = time.monotonic() + rest
+        self._look_at = dict.fromkeys(self._by_stream, 0.0)
+        self._given_back_at = 0.0
 
     async def run(self) -> None:
         """Read until stopped, through whatever happens to Redis."""
@@ -97,12 +101,17 @@ class Fetcher:
         self._executor.roomy.clear()
         if self._groupless:
             await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
+            for queue in self._queues:  # the lease is gone, too; whoever comes next must find the one we use
+                queue.lease = await self._broker.agree(queue.keys, queue.lease)
             self._groupless = False
+        if self._leases.silent:
+            # What is read now could not be renewed. If it is Redis that is away, this fails, and the usual way follows.
+            await self._broker.call("PING")
+            await asyncio.sleep(SILENT)
+            return False
         able = self._able()
-        if able and not (self._broker.native and self._claims()):
-            if await self._take(self._wants(able, wait=False)):
-                return False  # there may be more of it
-            able = self._able()  # what was renewed meanwhile may have taken the room
+        if able and await self._take(self._wants(able, wait=False)):
+            return False  # there may be more of it
         if self._stopping.is_set():
             return False
         if not able:
@@ -111,8 +120,7 @@ class Fetcher:
         wait = (not self._flowing or len(able) == 1) and not self._burst
         wants = self._wants(able, wait)
         sent_at = time.monotonic()
-        lease = self._lease if self._claims() else None
-        found = await (self._wait(wants, lease) if wait else self._broker.fetch(wants, lease, wait=False))
+        found = await (self._wait(wants, self._until_look(able)) if wait else self._broker.fetch(wants, None))
         self._succeeded()
         self._flowing = {stream for stream, _ in found}
         self._admit(found, sent_at)
@@ -122,13 +130,13 @@ class Fetcher:
             await self._executor.roomy.wait()
         return False
 
-    async def _wait(self, wants: Wants, lease: float | None) -> Found:
+    async def _wait(self, wants: Wants, longest: float) -> Found:
         """A read that waits in Redis for a first message.
 
         It names only queues that have room, so it is ended as soon as another one has room too: else an idle queue
         would keep a busy one waiting for slots that are free.
         """
-        reading = self._reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), lease, wait=True))
+        reading = self._reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), longest))
         left_out = [queue for queue in self._queues if all(keys is not queue.keys for keys, _ in wants)]
         while left_out and not reading.done():
             roomy = asyncio.ensure_future(self._executor.roomy.wait())
@@ -187,36 +195,48 @@ class Fetcher:
             wants.append((queue.keys, count))
         return wants
 
-    def _claims(self) -> bool:
-        """May it take what others have left idle, or is there a holiday?"""
-        return time.monotonic() >= self._holiday_until
+    # -- what others left --------------------------------------------------------------------------------------------
 
     async def _take(self, wants: Wants) -> bool:
-        """Without native CLAIM: what was given back each second, what is idle every quarter of a lease (jittered).
-
-        In a holiday only what was given back. True when there was something; then the next look is at once.
+        """Look for leases that have run out, as soon as one can have; in a holiday not at all. Where it wakes no
+        reader, look for what was given back, too. True when there was something.
         """
         now = time.monotonic()
-        lease = None
-        if now >= self._claim_at and self._claims():
-            lease = self._lease
-            self._claim_at = now + self._lease / 4 * (0.75 + random.random() / 4)
-        if lease is None and now < self._take_at:
-            return False
-        self._take_at = now + 0.75
-        taken = await self._broker.take(wants, lease)
-        self._admit(taken, now)
-        if taken:
-            self._flowing.update(stream for stream, _ in taken)
-            self._take_at = 0.0
-            self._claim_at = 0.0 if lease is not None else self._claim_at
-        return bool(taken)
+        claims = now >= self._contact.claims_from
+        due = [want for want in wants if now >= self._look_at[want[0].stream]] if claims else []
+        if not due:
+            if self._broker.native or now < self._given_back_at:
+                return False
+            due, claims = wants, False
+        leases = [self._by_stream[keys.stream].lease for keys, _ in due]
+        taken = await self._broker.take(due, leases, self._contact.deadline() if claims else None)
+        self._clock.saw(taken.now)
+        self._contact.heard(now)
+        self._given_back_at = 0.0 if taken.found else now + GIVEN_BACK
+        for (keys, _), wait in zip(due, taken.waits if claims else (), strict=False):
+            self._look_at[keys.stream] = self._next_look(wait, bool(taken.found))
+        self._admit(taken.found, now)
+        self._flowing.update(stream for stream, _ in taken.found)
+        return bool(taken.found)
+
+    def _next_look(self, wait: float | None, found: bool) -> float:
+        """When to look again, given what the last look said. The jitter keeps workers from looking all at once."""
+        if wait is None:  # refused, because the claim came late; the answer tells a new deadline
+            return 0.0
+        if wait <= 0 and not found:
+            wait = SOON
+        return time.monotonic() + wait + random.random() * 0.05
+
+    def _until_look(self, able: Sequence[QueueState]) -> float:
+        """Seconds until the next look."""
+        at = min(self._look_at[queue.keys.stream] for queue in able)
+        return max(0.02, max(at, self._contact.claims_from) - time.monotonic())
 
     def _admit(self, found: Found, sent_at: float) -> None:
         if not found:
             return
         now = time.monotonic()
-        margin = min(2.0, self._lease / 8)
+        margin = min(2.0, self._contact.lease / 8)
         # When the loop stood still while the read was under way the reply may be old: then only the sending time is
         # sure.
         confirmed_at = sent_at if self._gap() > margin else now - margin
@@ -250,9 +270,9 @@ class Fetcher:
         await self._revive()
         # Since the last read, not since the first failure: a worker without free slots does not read, and does not see
         # an outage that is over when it reads again.
-        if time.monotonic() - self._last_good > self._lease / 3:
-            self.holiday()  # starts anew with each failure
-            await self._renew_all()
+        if time.monotonic() - self._last_good > self._contact.lease / 3:
+            self._contact.holiday()  # starts anew with each failure
+            await self._leases.renew_all()
 
     async def _refused(self, error: ResponseError) -> None:
         if "NOGROUP" in str(error):

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from streamtask.broker.broker import MOST_FIELDS
 from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import Arg
 from streamtask.broker.lookup import VALUE_MARK
@@ -20,10 +21,8 @@ from streamtask.worker.delivery import Delivery
 FAILURE_TTL = 24 * 3600.0
 #: Milliseconds for which a retry holds its unique key from now on: the longest that a lock may live.
 UNIQUE_TTL = 7 * 86_400_000
-#: Field strings that an entry of a dead letter takes over one by one: Lua can hand at most 8,000 to XADD.
-MOST_FIELDS = 7000
-#: Number of the first key that items may name, see settle.lua.
-FIRST_EXTRA = 7
+#: Number of the first key that items may name, see settle.lua and bury.lua.
+FIRST_EXTRA, FIRST_EXTRA_BURY = 7, 5
 
 
 @dataclass(slots=True)
@@ -82,27 +81,82 @@ def release_items(items: list[tuple[Delivery, Release]]) -> list[Arg]:
     return args
 
 
+def bury_items(
+    keys: QueueKeys, items: list[tuple[Delivery, Bury]], worker: str, now: int
+) -> tuple[list[str], list[Arg]]:
+    """The extra keys and the arguments of one BURY, for dead letters whose bodies the server has."""
+    extra: list[str] = []
+    args: list[Arg] = []
+    for delivery, verdict in items:
+        unique = delivery.message.meta.get("unique") if delivery.message is not None else None
+        lock = keys.unique(delivery.task_name or "", unique) if unique else ""
+        record, ttl = _record(delivery, verdict, worker, now)
+        result = keys.result(delivery.message_id) if ttl else ""
+        token = (delivery.id, worker, delivery.count, delivery.message_id)
+        more, flat = bury_item(token, lock, result, record, ttl, epitaph_of(delivery, verdict, now), len(extra))
+        extra += more
+        args += flat
+    return extra, args
+
+
+def bury_item(
+    token: tuple[Arg, Arg, Arg, Arg],
+    lock: str,
+    result: str,
+    record: bytes,
+    ttl: int,
+    epitaph: list[bytes | str],
+    extra: int = 0,
+) -> tuple[list[str], list[Arg]]:
+    """The extra keys ("" for none) and the arguments of one item of BURY; `extra` keys are named already.
+
+    `token` is entry id, owner, delivery count, message id.
+    """
+    more: list[str] = []
+
+    def key(name: str) -> int:
+        if not name:
+            return 0
+        more.append(name)
+        return FIRST_EXTRA_BURY + extra + len(more) - 1
+
+    return more, [*token, key(lock), key(result), record, ttl, len(epitaph), *epitaph]
+
+
 def dead_fields(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str]:
     """A dead letter: the entry's own fields, byte for byte, and what became of it.
 
     Of an entry with too many fields they stand in `dead_fields`, one after the other as netstrings.
     """
-    failure = verdict.failure
     fields: list[bytes | str] = list(delivery.fields)
     if len(fields) > MOST_FIELDS:
         fields = ["dead_fields", b"".join(b"%d:%b," % (len(value), value) for value in delivery.fields)]
+    return fields + epitaph_of(delivery, verdict, now)
+
+
+def epitaph_of(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str]:
+    """What a dead letter says of a delivery's end."""
     attempt = delivery.message.attempt + (1 if delivery.started_ms else 0) if delivery.message is not None else 0
+    return epitaph(delivery.id.decode(), delivery.message_id, verdict, delivery.count, attempt, now)
+
+
+def epitaph(
+    stream_id: str, message_id: str, verdict: Bury, deliveries: int, attempt: int, now: int
+) -> list[bytes | str]:
+    """The `dead_*` fields that follow the message's own in a dead letter; `now` is ms of Redis time."""
+    failure = verdict.failure
     dead = {
         "group": GROUP,
-        "stream_id": delivery.id.decode(),
-        "id": delivery.message_id,
+        "stream_id": stream_id,
+        "id": message_id,
         "reason": verdict.reason,
         "error": f"{failure.type}: {failure.message}",
         "traceback": failure.traceback,
-        "deliveries": str(delivery.count),
+        "deliveries": str(deliveries),
         "attempt": str(attempt),
         "at": str(now),
     }
+    fields: list[bytes | str] = []
     for name, value in dead.items():
         fields += (f"dead_{name}", value.encode(errors="replace"))
     return fields
@@ -133,12 +187,9 @@ def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tupl
         "started_at": delivery.started_ms,
         "finished_at": now,
     }
-    ttl = int(FAILURE_TTL * 1000)
     if isinstance(verdict, Bury):
-        failure: Failure = verdict.failure
-        error = {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
-        record |= {"reason": verdict.reason, "error": error}
-    elif isinstance(verdict, Finish):
+        return dead_record(record, verdict)
+    if isinstance(verdict, Finish):
         record["state"] = verdict.state
         if verdict.note:
             record["reason"] = verdict.note
@@ -146,4 +197,13 @@ def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tupl
             ttl = max(1, int(options.result_ttl * 1000))
             if verdict.result is not None:  # last, so that a reader can cut the value's JSON out
                 return to_json(record)[:-1] + VALUE_MARK + verdict.result + b"}", ttl
-    return to_json(record, inf_nan_mode="strings"), ttl
+            return to_json(record, inf_nan_mode="strings"), ttl
+    return to_json(record, inf_nan_mode="strings"), int(FAILURE_TTL * 1000)
+
+
+def dead_record(facts: dict[str, Any], verdict: Bury) -> tuple[bytes, int]:
+    """The result record of a dead letter and its ttl in ms; `facts` say what was delivered, where and when."""
+    failure: Failure = verdict.failure
+    error = {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
+    record = {**facts, "state": "dead", "reason": verdict.reason, "error": error}
+    return to_json(record, inf_nan_mode="strings"), int(FAILURE_TTL * 1000)

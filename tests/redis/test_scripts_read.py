@@ -1,4 +1,4 @@
-"""READ: what XREADGROUP ... CLAIM does, for servers that have none. It runs on both, so that they can be compared."""
+"""READ: takes what was given back or has run out. The way for servers without CLAIM runs on both, to be compared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from streamtask.broker.keys import GROUP, RELEASED
 from streamtask.broker.scripts import READ
 from tests.redis.kit import LONG, Row, Stage
 
+#: A deadline that no test reaches, in ms.
+NEVER = 9_000_000_000_000
+
+
+def look(
+    stage: Stage, me: str = "w2", count: int = 10, lease: int = LONG, until: int = NEVER, native: str = "0"
+) -> tuple[int, list[Any]]:
+    """READ; gives the ms until the next look, and id, deliveries before this one for each entry."""
+    now, wait, entries = stage.run(READ, [stage.keys.stream], GROUP, me, count, lease, until, native)
+    assert now <= stage.time()
+    return wait, [(entry[0].decode(), entry[3]) for entry in entries]
+
 
 def read(stage: Stage, me: str = "w2", count: int = 10, lease: int = LONG) -> list[Any]:
-    """READ; gives id, deliveries before this one."""
-    return [(entry[0].decode(), entry[3]) for entry in stage.run(READ, [stage.keys.stream], GROUP, me, count, lease)]
+    """READ by the way for servers without CLAIM; gives id, deliveries before this one."""
+    return look(stage, me, count, lease)[1]
 
 
 def make_idle(stage: Stage, *ids: str, owner: str = "w1", ms: int = LONG + 1) -> None:
@@ -36,23 +48,65 @@ def test_what_was_given_back_comes_first_then_what_is_idle(stage: Stage) -> None
 def test_it_gives_entries_of_four_like_the_native_command(stage: Stage) -> None:
     (id,) = stage.hold("m")
     make_idle(stage, id)
-    (entry,) = stage.run(READ, [stage.keys.stream], GROUP, "w2", 10, LONG)
+    (entry,) = stage.run(READ, [stage.keys.stream], GROUP, "w2", 10, LONG, NEVER, "0")[2]
     assert entry[0].decode() == id
     assert entry[1] == [b"task", b"t", b"id", b"m", b"args", b"{}"]
     assert (entry[2] > LONG, entry[3]) == (True, 1)
 
 
 @pytest.mark.parametrize("server_name", ["redis-8.6"])
-def test_the_native_command_says_the_same(stage: Stage) -> None:
+def test_with_the_native_command_it_says_the_same(stage: Stage) -> None:
+    """And gives new entries, too, where there is room."""
+    ids = stage.hold(*"abc")
+    make_idle(stage, ids[0])
+    make_idle(stage, ids[1], ms=LONG + 5000)
+    stage.back_to_released(ids[2], 0)
+    expected = [(ids[2], 0), (ids[1], 1), (ids[0], 1)]
+    (new,) = stage.add("new")
+    assert look(stage, count=3, native="1") == (0, expected), "there may be more"
+    assert look(stage, native="1")[1] == [(new, 0)]
+    (raw,) = stage.hold("d")
+    make_idle(stage, raw)
+    by_script, native = (taken(stage, raw, way) for way in "01")
+    assert [entry[:2] for entry in by_script] == [entry[:2] for entry in native]
+    assert [len(entry) for entry in (*by_script, *native)] == [4, 4]
+
+
+def taken(stage: Stage, id: str, way: str) -> list[Any]:
+    """What READ gives raw; the entry is idle again afterwards."""
+    found: list[Any] = stage.run(READ, [stage.keys.stream], GROUP, "w2", 10, LONG, NEVER, way)[2]
+    make_idle(stage, id, owner="w2")
+    return found
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_a_claim_that_comes_late_claims_nothing(stage: Stage, native: str) -> None:
+    """The server stood still while it was under way: every lease looks run out, and its owners are well."""
+    if native == "1" and not stage.claims:
+        pytest.skip("no CLAIM")
     ids = stage.hold(*"ab")
+    make_idle(stage, ids[0])
+    stage.back_to_released(ids[1], 0)
+    assert look(stage, until=stage.time() - 1, native=native) == (-1, [(ids[1], 0)]), "what was given back is anybody's"
+    assert stage.pending()[ids[0]] == Row("w1", 1)
+    assert look(stage, until=stage.time() + LONG, native=native)[1] == [(ids[0], 1)]
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_it_says_when_a_lease_can_run_out_at_the_soonest(stage: Stage, native: str) -> None:
+    if native == "1" and not stage.claims:
+        pytest.skip("no CLAIM")
+    stage.group()
+    assert look(stage, native=native) == (LONG, []), "what is read from now on has a whole lease"
+    ids = stage.hold(*"abc")
+    make_idle(stage, ids[1], ms=LONG // 2)
+    wait, found = look(stage, native=native)
+    assert (LONG // 2 - 10_000 < wait <= LONG // 2, found) == (True, [])
     make_idle(stage, *ids)
-    by_script = stage.run(READ, [stage.keys.stream], GROUP, "w2", 1, LONG)
-    make_idle(stage, *ids)
-    reply = stage("XREADGROUP", "GROUP", GROUP, "w2", "CLAIM", LONG, "STREAMS", stage.keys.stream, ">")
-    native = reply[0][1]
-    assert [len(entry) for entry in (*by_script, *native)] == [4, 4, 4]
-    assert by_script[0][:2] == next(entry for entry in native if entry[0] == by_script[0][0])[:2]
-    assert {entry[0].decode(): entry[3] for entry in native} == {ids[0]: 2, ids[1]: 1}
+    assert look(stage, count=2, native=native)[0] == 0, "there may be more"
+    assert LONG - 10_000 < look(stage, native=native)[0] <= LONG
+    stage.hold(*(str(n) for n in range(250)))
+    assert look(stage, native=native)[0] == 750, "too many to look at each"
 
 
 def test_the_budget_is_for_both_kinds_together(stage: Stage) -> None:

@@ -1,8 +1,16 @@
--- READ: what XREADGROUP ... CLAIM does, for servers without it (Redis before 8.4, Valkey): first what was given back, then what
--- has been idle for a lease. New entries come by a plain blocking XREADGROUP. Called by the fetcher.
--- KEYS 1 stream ; ARGV 1 group, 2 consumer, 3 count, 4 lease ms, or 0 for "only what was given back"
--- Returns entries of four: id, fields, idle ms, deliveries before this one.
-local group, me, left, out = ARGV[1], ARGV[2], tonumber(ARGV[3]), {}
+-- READ: take what was given back, and what nobody has renewed for a lease. A claim holds only until a time that the caller gives:
+-- carried out later, because the server stood still in between, it would take what its owners had no chance to renew.
+-- Called by the fetcher. (New entries come by a plain XREADGROUP that waits.)
+-- KEYS 1 stream
+-- ARGV 1 group, 2 consumer, 3 count, 4 lease ms, or 0 for "only what was given back", 5 last ms of server time at which to
+--      claim, 6 "1" when the server has XREADGROUP ... CLAIM
+-- Returns the server's time in ms, ms until a lease can run out at the soonest (-1: nobody looked), entries of four: id, fields,
+-- idle ms, deliveries before this one.
+local group, me, left, lease, out = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), {}
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local claims = lease > 0 and now <= tonumber(ARGV[5])
+
 local function take(rows, min_idle)
   if not rows[1] then return end
   local claim, row = {'XCLAIM', KEYS[1], group, me, min_idle}, {}
@@ -18,9 +26,24 @@ local function take(rows, min_idle)
     end
   end
 end
-take(redis.call('XPENDING', KEYS[1], group, '-', '+', left, 'released'), 0)
-left = left - #out
-if left > 0 and ARGV[4] ~= '0' then
-  take(redis.call('XPENDING', KEYS[1], group, 'IDLE', ARGV[4], '-', '+', left), ARGV[4])
+
+if claims and ARGV[6] == '1' then -- quicker than XPENDING ... IDLE, which walks the whole pending list
+  local found = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', left, 'CLAIM', lease, 'STREAMS', KEYS[1], '>')
+  if found then out = found[1][2] end
+else
+  take(redis.call('XPENDING', KEYS[1], group, '-', '+', left, 'released'), 0)
+  if claims and left > #out then
+    take(redis.call('XPENDING', KEYS[1], group, 'IDLE', lease, '-', '+', left - #out), lease)
+  end
 end
-return out
+
+if not claims then return {now, -1, out} end
+if #out >= left then return {now, 0, out} end -- there may be more
+local held = redis.call('XPENDING', KEYS[1], group)[1]
+local wait = lease
+if held > 200 then
+  wait = math.min(lease, 750) -- too many to look at each; 750: a second is promised
+elseif held > 0 then
+  for _, row in ipairs(redis.call('XPENDING', KEYS[1], group, '-', '+', 200)) do wait = math.min(wait, lease - row[3]) end
+end
+return {now, math.max(0, wait), out}
