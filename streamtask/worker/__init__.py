@@ -21,6 +21,7 @@ from streamtask.worker.contact import Contact
 from streamtask.worker.delivery import Delivery, Kind, QueueState, State
 from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
+from streamtask.worker.janitor import Janitor
 from streamtask.worker.leases import Leases
 from streamtask.worker.membership import agree_on_lease, consumer_name, presence
 from streamtask.worker.mover import Mover
@@ -117,7 +118,7 @@ class Worker:
         """The worker's life; the order of starts and stops stands here and nowhere else."""
         self._wire()
         self.leases.start()
-        loops = (self.completer.run(), self.mover.run(), self._heartbeat())
+        loops = (self.completer.run(), self.mover.run(), self.janitor.run(), self._heartbeat())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in loops]
         reading = asyncio.create_task(self.fetcher.run())
         stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
@@ -181,6 +182,7 @@ class Worker:
             gap=self._recent_gap,
             burst=options.burst,
         )
+        self.janitor = Janitor(self.broker, self.queues, self.app.tasks, self.clock, self.report)
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
             contact.holiday()  # the server has just started: the others need time to renew
         elif not options.burst:
