@@ -23,11 +23,13 @@ from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
 from streamtask.worker.janitor import Janitor
 from streamtask.worker.leases import Leases
-from streamtask.worker.membership import agree_on_lease, consumer_name, presence
+from streamtask.worker.membership import agree_on_lease, consumer_name, give_back_unknown, presence
 from streamtask.worker.mover import Mover
 from streamtask.worker.prefetch import PARTS, Prefetch
-from streamtask.worker.report import INFO, WARNING, Reporter, facts, tell
+from streamtask.worker.report import ERROR, INFO, WARNING, Reporter, facts, tell
 from streamtask.worker.suspects import Suspects
+
+logger = logging.getLogger("streamtask.worker")
 
 #: Exit codes of a worker (interface: docs/reference/cli.md).
 OK, GAVE_BACK, FORCED = 0, 5, 130
@@ -57,7 +59,7 @@ async def revive(app: StreamTask) -> None:
     try:
         await asyncio.get_running_loop().run_in_executor(None, app.post.sender.url)
     except ConfigError as error:
-        logging.getLogger("streamtask.worker").warning("the private server does not start: %s", error)
+        logger.warning("the private server does not start: %s", error)
 
 
 class Worker:
@@ -169,7 +171,7 @@ class Worker:
             fresh=self._fresh,
         )
         self.mover = Mover(self.broker, [queue.keys for queue in self.queues], self.clock)
-        self.completer.nudge_at = self.mover.nudge
+        self.completer.nudge_at, self.completer.gave_up = self.mover.nudge, self._gave_up
         self.fetcher = Fetcher(
             self.broker,
             self.queues,
@@ -207,6 +209,7 @@ class Worker:
         except TimeoutError:
             text = "redis did not take the last verdicts; their leases will run out"
             self.report.event("worker.stopped", WARNING, text)
+        await self._give_back_unknown()
         left = len(self._running())
         if left:
             text = f"{left} thread tasks would not end; another worker sees to them when their lease is over"
@@ -214,6 +217,12 @@ class Worker:
         if self._now.is_set():
             return FORCED
         return GAVE_BACK if self._gave_back or left else OK
+
+    async def _give_back_unknown(self) -> None:
+        """While leases are still renewed: what stands under our name and is in no table, as after a lost answer."""
+        with suppress(*CONNECTION_ERRORS, ResponseError):  # then their leases run out
+            if found := await give_back_unknown(self.broker, self.queues, self.completer.unwritten):
+                logger.info("gave back %d messages whose delivery never reached this worker", found)
 
     async def _until_ended(self, timeout: float, only: Kind | None = None, or_now: bool = False) -> None:
         deadline = time.monotonic() + timeout
@@ -253,6 +262,12 @@ class Worker:
             self.report.done(message.task, message.id, message.attempt + 1, duration, waited)
             return
         tell(self.report, delivery, verdict, applied)
+
+    def _gave_up(self, delivery: Delivery, error: str) -> None:
+        """Redis takes no verdict on it, in no form."""
+        self.executor.roomy.set()
+        text = "redis takes no verdict on it; it comes again when its lease is over"
+        self.report.event("task.unwritten", ERROR, text, error_type="Unwritable", error=error, **facts(delivery))
 
     async def _mark(self, deliveries: list[Delivery]) -> list[int]:
         """Marks for a batch that may hold several queues."""

@@ -15,16 +15,18 @@ from typing import Any
 
 from streamtask.broker.broker import Broker
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, Command, passing
-from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
+from streamtask.policy import Again, Bury, Drop, Failure, Release, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import Delivery, QueueState, State
 from streamtask.worker.outcome import DONE
-from streamtask.worker.verdicts import Batch, is_plain, release_items, settle_items, without_result
+from streamtask.worker.verdicts import Batch, bury_items, is_plain, lesser, release_items, settle_items, weight
 
 logger = logging.getLogger("streamtask.worker")
 
 #: Items of one script call, and bytes of one call that holds bodies.
 ITEMS, BYTES = 200, 4 * 1024 * 1024
+#: Bytes of one verdict beyond which it is not even tried: at 512 MB Redis ends the connection, and all others with it.
+UNSENDABLE = 64 * 1024 * 1024
 #: Longest wait in seconds before a write that failed is tried again.
 BACKOFF = 5.0
 
@@ -41,6 +43,9 @@ class Completer:
         self._clean = asyncio.Event()
         self._clean.set()
         self.nudge_at: Callable[[float], None] = lambda _delay: None
+        self.gave_up: Callable[[Delivery, str], None] = lambda _delivery, _error: None
+        #: Verdicts that could be written in no form. Their messages come again when their leases are over.
+        self.unwritten: set[bytes] = set()
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Take a verdict; it is written soon, and kept until Redis has answered."""
@@ -84,8 +89,8 @@ class Completer:
         calls: list[Command] = []
         sent: list[Sent] = []
         batches: dict[str, tuple[QueueState, Batch]] = {}
-        for delivery, verdict in pending:
-            queue = delivery.queue
+        for delivery, wanted in pending:
+            queue, verdict = delivery.queue, _sendable(delivery, wanted)
             if queue.name not in batches:
                 batches[queue.name] = (queue, Batch())
             batch = batches[queue.name][1]
@@ -96,6 +101,8 @@ class Completer:
                     batch.release.append((delivery, verdict))
                 else:  # it is here again, as a new delivery with the same token: that one must not be given away
                     self._settled(delivery, verdict, True)
+            elif isinstance(verdict, Bury) and delivery.by_copy:
+                batch.bury.append((delivery, verdict))
             else:
                 batch.settle.append((delivery, verdict))
         for queue, batch in batches.values():
@@ -120,6 +127,10 @@ class Completer:
                 extra, args = self._items(queue, settle)
             calls.append(self._broker.settle_call(queue.keys, extra, args))
             sent.append([(delivery, verdict, delivery.count) for delivery, verdict in settle])
+        for item in batch.bury:  # hardly ever there is one, so each has its own call
+            extra, args = bury_items(queue.keys, [item], self._broker.consumer, self._clock.now())
+            calls.append(self._broker.bury_call(queue.keys, extra, args))
+            sent.append([(*item, item[0].count)])
         for start in range(0, len(batch.release), ITEMS):
             release = batch.release[start : start + ITEMS]
             calls.append(self._broker.release_call(queue.keys, release_items(release)))
@@ -142,6 +153,8 @@ class Completer:
         if isinstance(reply, Exception):
             if "NOGROUP" in str(reply):  # the stream is gone, and with it what could be settled
                 statuses: list[Any] = [0] * len(items)
+            elif len(items) > 1 and not passing(str(reply)):
+                return self._apart(items)
             else:
                 statuses = [str(reply).encode()] * len(items)
         elif isinstance(reply, list):
@@ -155,7 +168,7 @@ class Completer:
                 self._settled(delivery, verdict, True)
                 if isinstance(verdict, Again) and verdict.delay < 1:
                     self.nudge_at(verdict.delay)
-            elif status == 0:
+            elif isinstance(status, int):  # 0, or -1 of BURY: its entry is gone
                 applied &= self._not_ours(delivery, verdict, count)
             else:
                 applied &= self._refused(delivery, verdict, status.decode(errors="replace"))
@@ -171,21 +184,31 @@ class Completer:
         self._settled(delivery, verdict, delivery.uncertain)
         return True
 
+    def _apart(self, items: Sent) -> bool:
+        """A whole call was refused: each item goes in a call of its own now, so that none suffers from another."""
+        for delivery, verdict, _ in items:
+            delivery.alone = True
+            self._again(delivery, verdict)
+        return False
+
     def _refused(self, delivery: Delivery, verdict: Verdict, error: str) -> bool:
         """Redis refused one item. What can pass is tried again; what cannot is written in a form that can."""
         if passing(error):
             self._again(delivery, verdict)
             return False
         logger.error("redis refused the verdict on %s in %s: %s", delivery.message_id, delivery.queue.name, error)
-        if isinstance(verdict, Finish) and verdict.result is not None:
-            self._again(delivery, without_result(verdict))
-        elif not isinstance(verdict, Bury):
-            self._again(delivery, Bury("result", Failure("Unwritable", error)))
-        else:
-            self._forget(delivery)  # its lease runs out, and it comes back to whoever can write
-            self._settled(delivery, verdict, False)
-            return True
-        return False
+        if is_plain(delivery, verdict):  # by DONE; SETTLE may do
+            delivery.alone = True
+            self._again(delivery, verdict)
+            return False
+        less = lesser(delivery, verdict, error)
+        if less is not None:
+            self._again(delivery, less)
+            return False
+        self.unwritten.add(delivery.id)
+        self._forget(delivery)  # its lease runs out, and it comes back to whoever can write
+        self.gave_up(delivery, error)
+        return True
 
     def _again(self, delivery: Delivery, verdict: Verdict) -> None:
         self._pending.append((delivery, verdict))
@@ -197,17 +220,26 @@ class Completer:
         delivery.state = State.SETTLING
 
 
+def _sendable(delivery: Delivery, verdict: Verdict) -> Verdict:
+    """The verdict, or what is written in place of one that is too large to be sent."""
+    while weight(delivery, verdict) > UNSENDABLE:
+        less = lesser(delivery, verdict, "it is too large to be sent")
+        assert less is not None, "a dead letter by copy is small"
+        verdict = less
+    return verdict
+
+
 def _parts(items: list[tuple[Delivery, Verdict]]) -> list[list[tuple[Delivery, Verdict]]]:
     """Batches that stay below the limits of count and bytes."""
-    parts: list[list[tuple[Delivery, Verdict]]] = []
+    parts: list[list[tuple[Delivery, Verdict]]] = [[item] for item in items if item[0].alone]
     size = BYTES
     for item in items:
-        weight = sum(map(len, item[0].fields)) + 1000
-        if isinstance(item[1], Finish) and item[1].result is not None:
-            weight = len(item[1].result)
-        if not parts or len(parts[-1]) >= ITEMS or size + weight > BYTES:
+        if item[0].alone:
+            continue
+        more = weight(*item)
+        if size + more > BYTES or len(parts[-1]) >= ITEMS:
             parts.append([])
             size = 0
         parts[-1].append(item)
-        size += weight
+        size += more
     return parts

@@ -101,7 +101,8 @@ class Fetcher:
         self._executor.roomy.clear()
         if self._groupless:
             await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
-            for queue in self._queues:  # the lease is gone, too; whoever comes next must find the one we use
+            await self._leases.renew_all()  # shows our presence again, if that is gone, too
+            for queue in self._queues:  # and the lease: whoever comes next must find the one we use
                 queue.lease = await self._broker.agree(queue.keys, queue.lease)
             self._groupless = False
         if self._leases.silent:

@@ -84,6 +84,8 @@ class Leases:
 
     async def renew_all(self) -> bool:
         """Renew everything now; True when Redis answered."""
+        if not self._thread.is_alive():
+            return False
         asked: Future[bool] = Future()
         self._asked.append(asked)
         self._wake.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from streamtask._version import __version__
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import worker
-from streamtask.broker.link import ResponseError
+from streamtask.broker.link import Arg, ResponseError
 from streamtask.worker.delivery import QueueState
 from streamtask.worker.report import WARNING, Reporter
 
@@ -51,3 +51,18 @@ async def agree_on_lease(
             text = f"the lease of {queue.name} is {queue.lease:g} s, as its other workers have it, not {asked:g} s"
             report.event("worker.lease", WARNING, text, queue=queue.name)
     return min((queue.lease for queue in queues), default=asked)
+
+
+async def give_back_unknown(broker: Broker, queues: Sequence[QueueState], left: Collection[bytes]) -> int:
+    """At a stop: rows under this worker's name that it knows nothing of (a read's answer was lost) go back as never
+    started, but for those `left` to their leases. Gives how many.
+    """
+    found = 0
+    for queue in queues:
+        unknown = [
+            (id, count) for id, count in await broker.held(queue.keys) if id not in queue.held and id not in left
+        ]
+        items: list[Arg] = [arg for id, count in unknown for arg in (id, count, "0", id, "0")]
+        for reply in await broker.settle([broker.release_call(queue.keys, items)] if items else []):
+            found += 0 if isinstance(reply, Exception) else reply
+    return found

@@ -31,12 +31,15 @@ class Batch:
 
     done: list[Delivery] = field(default_factory=list)
     settle: list[tuple[Delivery, Verdict]] = field(default_factory=list)
+    bury: list[tuple[Delivery, Bury]] = field(default_factory=list)
     release: list[tuple[Delivery, Release]] = field(default_factory=list)
 
 
 def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
     """May the cheap DONE end it? Only what leaves nothing behind: no result, no unique key, never moved, no mark."""
-    if type(verdict) is not Finish or verdict.state != "done" or verdict.result is not None:
+    if type(verdict) is not Finish or verdict.state != "done" or verdict.result is not None or verdict.note:
+        return False
+    if delivery.alone:
         return False
     return delivery.message is not None and not delivery.message.meta and not _may_be_marked(delivery)
 
@@ -162,9 +165,30 @@ def epitaph(
     return fields
 
 
-def without_result(verdict: Finish) -> Finish:
-    """The same end with a result that can surely be stored."""
-    return Finish(verdict.state, None, "the result could not be stored")
+def lesser(delivery: Delivery, verdict: Verdict, error: str) -> Verdict | None:
+    """What can be written in place of a verdict that Redis refused for good; None when nothing is left.
+
+    A result is left out, then the record of its end; then the message becomes a dead letter, then one whose body the
+    server copies.
+    """
+    if isinstance(verdict, Finish) and verdict.result is not None:
+        return Finish(verdict.state, None, "the result could not be stored")
+    if isinstance(verdict, Finish) and verdict.note:
+        return Finish(verdict.state)
+    if isinstance(verdict, Release) or delivery.by_copy:
+        return None
+    if isinstance(verdict, Bury):
+        delivery.by_copy = True
+        return verdict
+    return Bury("result", Failure("Unwritable", error))
+
+
+def weight(delivery: Delivery, verdict: Verdict) -> int:
+    """About how many bytes must be sent to write a verdict."""
+    if isinstance(verdict, Finish):
+        return 1000 + len(verdict.result or b"")
+    body = 0 if delivery.by_copy or isinstance(verdict, Release) else sum(map(len, delivery.fields))
+    return 1000 + body
 
 
 def _may_be_marked(delivery: Delivery) -> bool:

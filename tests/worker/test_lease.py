@@ -10,6 +10,8 @@ import pytest
 
 from streamtask import current
 from streamtask.broker.keys import GROUP
+from streamtask.worker import Worker, WorkerOptions
+from streamtask.worker.leases import Leases
 from tests.servers import StartServer
 from tests.support import aeventually
 from tests.worker.conftest import MakeLab
@@ -220,6 +222,109 @@ async def test_the_queues_lease_holds_for_all_its_workers(lab: Lab) -> None:
     async with lab.worker(lease=1.5) as three:
         assert three.lease == 1.5
     assert lab.client.hget(lab.keys().conf, "lease") == b"1500"
+
+
+async def test_two_workers_that_start_in_the_same_instant_agree(lab: Lab) -> None:
+    async def work() -> None: ...
+
+    for number in range(10):
+        lab.task(work, name=f"work-{number}", queue=f"q{number}")
+        workers = [
+            Worker(lab.app, WorkerOptions(lease=lease, queues=(f"q{number}",)), lab.events) for lease in (3.0, 0.6, 9.0)
+        ]
+        await asyncio.gather(*(worker.connect() for worker in workers))
+        assert len({worker.lease for worker in workers}) == 1
+        assert lab.client.hget(lab.keys(f"q{number}").conf, "lease") == b"%d" % (workers[0].lease * 1000)
+        for worker in workers:
+            await worker.broker.close()
+
+
+async def test_each_queue_has_its_own_lease(lab: Lab) -> None:
+    """A worker that serves both keeps the messages of the one with the shorter lease."""
+    gate = asyncio.Event()
+    starts: list[str] = []
+
+    async def work() -> None:
+        starts.append(current().worker)
+        await gate.wait()
+
+    slow, quick = (lab.task(work, name=name, queue=name, result=False) for name in ("slow", "quick"))
+    one, two = lab.worker(lease=9.0, queues=("slow",)), lab.worker(lease=LEASE, queues=("quick",))
+    async with one, two, lab.worker(lease=3.0) as both:
+        assert [(queue.name, queue.lease) for queue in both.queues] == [("quick", LEASE), ("slow", 9.0)]
+        assert both.lease == LEASE
+        await quick.adelay_many(() for _ in range(5))
+        await slow.adelay()
+        await aeventually(lambda: len(starts) == 6)
+        until = time.monotonic() + 3 * LEASE
+        await aeventually(lambda: time.monotonic() > until or len(starts) > 6)
+        gate.set()
+        await lab.empty("quick", "slow")
+    assert len(starts) == 6
+
+
+async def test_a_queue_that_was_flushed_keeps_its_lease(lab: Lab) -> None:
+    async def work() -> None: ...
+
+    lab.task(work)
+    async with lab.worker(lease=3.0):
+        lab.client.flushall()
+        await aeventually(lambda: lab.client.hget(lab.keys().conf, "lease") == b"3000")
+        async with lab.worker(lease=LEASE) as two:
+            assert two.lease == 3.0
+
+
+async def test_nothing_is_read_while_the_lease_thread_is_silent(lab: Lab) -> None:
+    """What it held could not be kept."""
+    starts: list[int] = []
+
+    async def work() -> None:
+        starts.append(current().deliveries)
+
+    task = lab.task(work)
+
+    def broken(everything: bool, waiting: list[object]) -> None:
+        raise RuntimeError("on purpose")
+
+    async with lab.worker(lease=LEASE) as worker:
+        turn, worker.leases._turn = worker.leases._turn, broken  # type: ignore[method-assign]
+        await aeventually(lambda: worker.leases.silent)
+        await aeventually(lambda: not worker.fetcher.waits)
+        result = await task.adelay()
+        until = time.monotonic() + LEASE
+        await aeventually(lambda: time.monotonic() > until or starts)
+        assert (starts, lab.pending()) == ([], [])
+        worker.leases._turn = turn  # type: ignore[method-assign]
+        await result.aget(10)
+    assert starts == [1]
+
+
+async def test_nothing_that_was_read_starts_while_the_lease_thread_is_silent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    starts: list[int] = []
+
+    async def work(n: int) -> None:
+        starts.append(n)
+        if n == 1000:
+            await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=5.0, concurrency=1, prefetch=10) as worker:
+        await task.adelay_many((n,) for n in range(500))  # the rate that makes it read ahead
+        await lab.empty()
+        await task.adelay_many((n,) for n in range(1000, 1010))
+        await aeventually(lambda: starts[-1] == 1000 and len(lab.pending()) == 10)
+        monkeypatch.setattr(Leases, "silent", True)
+        gate.set()
+        await aeventually(lambda: worker.executor.running["coroutine"] == 0)
+        until = time.monotonic() + 0.5
+        await aeventually(lambda: time.monotonic() > until or starts[-1] != 1000)
+        assert starts[-1] == 1000
+        monkeypatch.setattr(Leases, "silent", False)
+        await lab.empty()
+    assert len(starts) == 510
 
 
 async def test_a_shorter_lease_does_not_take_what_a_living_worker_will_hold(lab: Lab) -> None:

@@ -150,6 +150,28 @@ async def test_rolling_restarts_start_everything_once(lab: Lab, idempotent: bool
     assert lab.dead() == []
 
 
+async def test_what_was_delivered_in_an_answer_that_got_lost_goes_back_uncounted(lab: Lab) -> None:
+    gate = asyncio.Event()
+    deliveries: list[int] = []
+
+    async def work() -> None:
+        deliveries.append(current().deliveries)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(concurrency=1, lease=60) as worker:
+        await task.adelay()
+        await aeventually(lambda: deliveries == [1])
+        await task.adelay_many(() for _ in range(3))
+        assert len(lab.ghost(name=worker.consumer)) == 3  # Redis delivered them; the worker never saw them
+        gate.set()
+        await aeventually(lambda: len(lab.events.done_ids) == 1)
+    assert [(owner, count) for _, owner, count in lab.pending()] == [("released", 0)] * 3
+    assert await lab.burst() == OK
+    assert deliveries == [1] * 4
+    await lab.empty()
+
+
 async def test_a_worker_that_left_is_forgotten(lab: Lab) -> None:
     async def work() -> None: ...
 

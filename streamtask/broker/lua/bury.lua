@@ -22,7 +22,8 @@ local function letter(fields, first, n)
   return out
 end
 
--- What is only tidied up (a lock, marks, where) goes by pcall: an error after the destination was written would write it again.
+-- What comes beside it (the result, a lock, marks, where) goes by pcall: an error after the destination was written would write
+-- it again.
 local function apply(i)
   local id, mid = ARGV[i], ARGV[i + 3]
   local row = redis.call('XPENDING', KEYS[1], group, id, id, 1, ARGV[i + 1])[1]
@@ -30,10 +31,10 @@ local function apply(i)
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
   if entry then redis.call('XADD', KEYS[2], '*', unpack(letter(entry[2], i + 9, tonumber(ARGV[i + 8])))) end
   local lock, result = KEYS[tonumber(ARGV[i + 4])], KEYS[tonumber(ARGV[i + 5])]
-  if lock and redis.pcall('GET', lock) == mid then redis.call('DEL', lock) end
+  if lock and redis.pcall('GET', lock) == mid then redis.pcall('DEL', lock) end
   if entry and result then
-    redis.call('SET', result, ARGV[i + 6], 'PX', ARGV[i + 7])
-    redis.call('PUBLISH', result, '1')
+    redis.pcall('SET', result, ARGV[i + 6], 'PX', ARGV[i + 7])
+    redis.pcall('PUBLISH', result, '1')
   end
   redis.pcall('HDEL', KEYS[3], mid)
   redis.pcall('HDEL', KEYS[4], mid)

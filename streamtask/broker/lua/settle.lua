@@ -23,8 +23,8 @@ local function fields(first, n)
   return out
 end
 
--- What is only looked at or tidied up (where, suspects, a lock) goes by pcall: a key of another type there holds nothing
--- of ours, and an error after the destination was written would write it again with every try.
+-- What is only looked at or tidied up (where, suspects, a lock), and the result beside a dead letter, goes by pcall: a key of
+-- another type there holds nothing of ours, and an error after the destination was written would write it again with every try.
 local function again(id, mid, delay, first, n)
   if delay <= 0 then
     redis.pcall('HSET', KEYS[6], mid, redis.call('XADD', KEYS[1], '*', unpack(fields(first, n))))
@@ -42,14 +42,15 @@ local function apply(i)
   local uniq, res, n = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 7]), tonumber(ARGV[i + 11])
   if op == 'R' then
     again(id, mid, tonumber(ARGV[i + 10]), i + 12, n)
-    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.call('PEXPIRE', KEYS[uniq], ARGV[i + 6]) end
+    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.pcall('PEXPIRE', KEYS[uniq], ARGV[i + 6]) end
   else
     if op == 'X' then redis.call('XADD', KEYS[4], '*', unpack(fields(i + 12, n))) end
-    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.call('DEL', KEYS[uniq]) end
     if res > 0 then
-      redis.call('SET', KEYS[res], ARGV[i + 8], 'PX', ARGV[i + 9])
-      redis.call('PUBLISH', KEYS[res], '1')
+      local set = op == 'X' and redis.pcall or redis.call
+      set('SET', KEYS[res], ARGV[i + 8], 'PX', ARGV[i + 9])
+      redis.pcall('PUBLISH', KEYS[res], '1')
     end
+    if uniq > 0 and redis.pcall('GET', KEYS[uniq]) == mid then redis.pcall('DEL', KEYS[uniq]) end
     redis.pcall('HDEL', KEYS[6], mid)
   end
   if ARGV[i + 4] == '1' then redis.pcall('HDEL', KEYS[5], mid) end

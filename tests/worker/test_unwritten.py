@@ -1,0 +1,172 @@
+"""Verdicts that Redis refuses for good: each takes a form that can be written, and none holds up its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamtask.worker import completer
+from tests.servers import StartServer
+from tests.support import aeventually
+from tests.worker.conftest import MakeLab
+from tests.worker.kit import Lab, one_server
+
+
+@pytest.fixture
+async def own(server_name: str, own_server: StartServer, make_lab: MakeLab) -> Lab:
+    """An app on a server of its own, whose rights can be taken away."""
+    return make_lab(own_server(server_name).url)
+
+
+def forbid(lab: Lab, *commands: str) -> None:
+    """From now on nobody may use these commands, scripts neither."""
+    lab.client.execute_command("ACL", "SETUSER", "default", *(f"-{command}" for command in commands))
+
+
+def allow(lab: Lab) -> None:
+    """Everything is allowed again."""
+    lab.client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+async def test_a_result_that_cannot_be_stored_is_left_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 512 MB Redis ends the connection, and every verdict in it would be tried again for ever."""
+    monkeypatch.setattr(completer, "UNSENDABLE", 3000)
+
+    async def text(size: int) -> str:
+        return "x" * size
+
+    task = lab.task(text)
+    async with lab.worker(lease=0.6):
+        small, large, other = [await task.adelay(size) for size in (10, 10_000, 20)]
+        assert [await small.aget(10), await other.aget(10)] == ["x" * 10, "x" * 20]
+        await lab.empty()
+    info = await large.ainfo()
+    assert (info.status, info.reason) == ("done", "the result could not be stored")
+    assert lab.dead() == []
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+async def test_a_message_too_large_to_be_sent_is_copied_by_the_server(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(completer, "UNSENDABLE", 3000)
+
+    async def fail(text: str) -> None:
+        raise error(text[:5])
+
+    result = await lab.task(fail).adelay("x" * 5000)
+    async with lab.worker(lease=0.6):
+        await lab.empty()
+    (dead,) = lab.dead()
+    assert dead[b"args"] == b'{"text":"' + b"x" * 5000 + b'"}'
+    assert dead[b"dead_id"].decode() == result.id
+    assert dead[b"dead_reason"] == (b"result" if error is OSError else b"retries")
+    assert await result.astatus() == "dead"
+
+
+async def test_a_record_that_is_refused_holds_nothing_up(own: Lab) -> None:
+    gate = asyncio.Event()
+
+    async def work(n: int) -> int:
+        await gate.wait()
+        return n
+
+    async def plain(n: int) -> None:
+        await gate.wait()
+
+    tasks = [own.task(work), own.task(plain, result=False)]
+    async with own.worker(lease=5.0, grace=1):
+        for task in tasks:
+            await task.adelay_many((n,) for n in range(5))
+        await aeventually(lambda: len(own.pending()) == 10)
+        forbid(own, "set")
+        gate.set()
+        await own.empty()
+    assert len(own.events.done_ids) == 10
+    assert own.dead() == []
+
+
+async def test_a_dead_letter_whose_record_is_refused_is_written_once(own: Lab) -> None:
+    gate = asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise TypeError("never")
+
+    task = own.task(fail)
+    async with own.worker(lease=5.0, grace=1):
+        await task.adelay_many(() for _ in range(5))
+        await aeventually(lambda: len(own.pending()) == 5)
+        forbid(own, "set")
+        gate.set()
+        await own.empty()
+    assert len(own.dead()) == 5
+
+
+@pytest.mark.parametrize("server_name", ["redis-8.6"])
+async def test_a_whole_call_that_is_refused_is_taken_apart(own: Lab) -> None:
+    """DONE is refused; what it held is done, not dead."""
+    gate = asyncio.Event()
+
+    async def plain(n: int) -> None:
+        await gate.wait()
+
+    task = own.task(plain, result=False)
+    async with own.worker(lease=5.0):
+        await task.adelay_many((n,) for n in range(20))
+        await aeventually(lambda: len(own.pending()) == 20)
+        forbid(own, "xackdel")
+        gate.set()
+        await own.empty()
+    assert own.dead() == []
+    assert len(own.events.done_ids) == 20
+
+
+@one_server
+async def test_what_can_be_written_in_no_form_is_given_up_and_told(own: Lab) -> None:
+    """It is not renewed any more, comes again after its lease, and ends when Redis takes it."""
+
+    async def fail() -> None:
+        raise TypeError("never")
+
+    async def fine(n: int) -> int:
+        return n
+
+    failing, good = own.task(fail), own.task(fine)
+    own.client.set(own.keys().dead, "no stream")
+    async with own.worker(lease=0.6) as worker:
+        result = await failing.adelay()
+        told = await aeventually(lambda: own.events.named("task.unwritten"))
+        assert (told[0]["id"], told[0]["queue"]) == (result.id, "default")
+        assert "WRONGTYPE" in told[0]["error"]
+        assert len(worker.completer.unwritten) == 1
+        assert not any(delivery.settling for delivery in worker.queues[0].held.values())
+        assert await (await good.adelay(1)).aget(10) == 1
+        own.client.delete(own.keys().dead)
+        await own.empty()
+    assert [dead[b"dead_id"].decode() for dead in own.dead()] == [result.id]
+
+
+@one_server
+async def test_a_release_that_is_refused_buries_nothing(own: Lab) -> None:
+    started = asyncio.Event()
+
+    async def work() -> str:
+        started.set()
+        await asyncio.sleep(0 if gate else 3600)
+        return "done"
+
+    gate: list[Any] = []
+    task = own.task(work)
+    result = await task.adelay()
+    async with own.worker(lease=0.6, grace=0.05):
+        await started.wait()
+        forbid(own, "xclaim")
+        gate.append(1)
+    allow(own)
+    assert own.dead() == []
+    async with own.worker(lease=0.6):
+        assert await result.aget(10) == "done"
+    assert len(own.events.named("task.unwritten")) == 1
