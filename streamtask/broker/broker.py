@@ -254,6 +254,11 @@ class Broker:
         reply: list[int] = await self._control.run(MARK, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
         return reply
 
+    async def marked(self, keys: QueueKeys, message_id: str, token: tuple[bytes, int]) -> bool:
+        """Is there a mark of another delivery than the one with this entry id and count?"""
+        mark: bytes | None = await self._control.call("HGET", keys.suspects, message_id)
+        return mark is not None and not mark.endswith(b" %b %d %b" % (*token, self.consumer.encode()))
+
     # -- what dead workers leave --------------------------------------------------------------------------------------
 
     async def sweep(self, keys: QueueKeys, deliveries: int, idle: float, start: str) -> tuple[str, list[Hopeless]]:

@@ -145,7 +145,7 @@ class Worker:
         contact = Contact(self.queues, self.clock)
         self.completer = Completer(self.broker, self.clock, self._settled)
         prefetch = self._prefetch = Prefetch(options.prefetch)
-        suspects = Suspects(self._mark)
+        suspects = Suspects(self._mark, self._evidence)
         self.executor = Executor(
             self.app.tasks,
             self.queues,
@@ -278,6 +278,10 @@ class Worker:
             for delivery, mark in zip(mine, await self.broker.mark(queue.keys, args), strict=True):
                 marks[id(delivery)] = mark
         return [marks[id(delivery)] for delivery in deliveries]
+
+    async def _evidence(self, delivery: Delivery) -> bool:
+        """Is there a mark of an earlier start than this delivery's?"""
+        return await self.broker.marked(delivery.queue.keys, delivery.message_id, (delivery.id, delivery.count))
 
     def _lost(self, delivery: Delivery, count: int, gone: bool) -> None:
         if delivery.queue.held.get(delivery.id) is not delivery or delivery.count != count:

@@ -76,6 +76,7 @@ class Executor:
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
+        suspects.crowded = self._crowded_suspect
         suspects.busy = lambda: any(self.running.values())
 
     # -- demand ------------------------------------------------------------------------------------------------------
@@ -277,6 +278,12 @@ class Executor:
         """MARK said that it is not ours."""
         self._unreserve(delivery)
         self.lost(delivery)
+        self._suspects.ended(delivery)
+        self.fill()
+
+    def _crowded_suspect(self, delivery: Delivery) -> None:
+        """What runs here leaves it no peace: another worker may."""
+        self._conclude(delivery, Stopped(started=False))
         self._suspects.ended(delivery)
         self.fill()
 

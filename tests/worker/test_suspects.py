@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
+
 from streamtask import current
 from streamtask.broker.keys import GROUP
+from streamtask.worker import suspects
 from tests.support import aeventually
 from tests.worker.kit import Lab
 
@@ -114,6 +117,62 @@ async def test_a_suspect_that_is_lost_does_not_block_the_lane(lab: Lab) -> None:
     assert sorted(ran) == list(range(5))
     (dead,) = lab.dead()  # the one that ran: nobody can tell a worker that lost its lease from a dead one
     assert (dead[b"dead_reason"], dead[b"args"]) == (b"poison", b'{"n":%d}' % ran[0])
+
+
+async def test_a_suspect_that_finds_no_peace_is_given_back_once_then_starts_beside_unmarked(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's other task takes an hour. A crash now would convict nobody."""
+    monkeypatch.setattr(suspects, "PATIENCE", 0.1)
+    gate, done = asyncio.Event(), asyncio.Event()
+    ran: list[tuple[str, int]] = []
+
+    async def hour() -> None:
+        ran.append(("hour", current().deliveries))
+        await gate.wait()
+
+    async def work(n: int) -> None:
+        ran.append((f"work {n}", current().deliveries))
+        await done.wait()
+
+    hours, works = lab.task(hour, result=False), lab.task(work, result=False)
+    await works.adelay(1)
+    crash(lab, 2)
+    await hours.adelay()
+    async with lab.worker(lease=LEASE) as worker:  # a worker that starts claims nothing at first
+        await aeventually(lambda: len(ran) == 2)
+        assert ran == [("hour", 1), ("work 1", 3)], "what was given back is not counted"
+        assert len(lab.events.named("task.released")) == 1
+        assert lab.client.hgetall(lab.keys().suspects) == {}
+        assert worker.executor.demand(("coroutine",)) == 0, "nothing starts beside it"
+        (entry,) = [entry for entry, _, count in lab.pending() if count == 3]
+        lab.steal(entry)  # as a crash: it never says how it ended
+        done.set()
+        gate.set()
+        await lab.empty()
+    assert ran[2:] == [("work 1", 5)]
+    assert lab.dead() == []
+
+
+async def test_what_is_proven_need_not_wait_for_peace(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "PATIENCE", 3600.0)
+    gate = asyncio.Event()
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+        await gate.wait()
+
+    task = lab.task(work)
+    guilty = await task.adelay(1)
+    crash(lab, 3)
+    mark(lab, guilty.id)
+    await task.adelay(2)
+    async with lab.worker(lease=LEASE):
+        await aeventually(lambda: ran == [2] and lab.dead())
+        gate.set()
+        await lab.empty()
+    assert [dead[b"dead_id"].decode() for dead in lab.dead()] == [guilty.id]
 
 
 async def test_waiting_suspects_go_to_a_worker_with_a_free_lane(lab: Lab) -> None:
