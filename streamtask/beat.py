@@ -86,6 +86,11 @@ class Beat:
         self.started_at = self.clock.now()
         await self._publish()
 
+    @property
+    def answered_at(self) -> float:
+        """When Redis last answered all that a look asks, as time.monotonic() says it; looks come every LOOK seconds."""
+        return self._looked_at
+
     async def run(self) -> None:
         """Connect and tick until stopped."""
         await self.connect()

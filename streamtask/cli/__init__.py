@@ -27,8 +27,8 @@ streamtask doctor                            is this Redis fit to hold tasks?
 """
 _EXIT_CODES = """
 0 done    1 failed    2 wrong usage    3 Redis does not answer    4 the app cannot be imported, or has no tasks
-5 stopped, but tasks were given back    6 doctor found an error    7 doctor found a warning (--strict)
-130 interrupted
+5 stopped, but tasks were given back    6 doctor found an error, check said no    7 doctor found a warning (--strict)
+70 a worker's process hung and was killed at the stop    130 interrupted
 """
 
 COMMANDS = {
@@ -40,6 +40,7 @@ COMMANDS = {
     "show": Entry("streamtask.cli.show", "One message: where it is and what became of it", "Look"),
     "schedule": Entry("streamtask.cli.schedule", "List, preview and run schedules", "Look"),
     "doctor": Entry("streamtask.cli.doctor", "Check Redis, and what workers and beats should do", "Look"),
+    "check": Entry("streamtask.cli.check", "Do the workers of this container live, are they ready?", "Look"),
     "config": Entry("streamtask.cli.config", "The settings that hold here, and where they come from", "Look"),
     "dead": Entry("streamtask.cli.dead", "Dead letters: list, show, replay, purge", "Mend"),
 }

@@ -49,10 +49,11 @@ def keeps(server: Server) -> list[str]:
     return found
 
 
-def worker_lines(worker: Worker, url: str, ticks: bool) -> list[str]:
-    """The worker's banner, without warnings."""
+def worker_lines(worker: Worker, url: str, ticks: bool, processes: int = 0) -> list[str]:
+    """The worker's banner, without warnings; `processes`: it is one of so many."""
     app, options = worker.app, worker.options
     slots = f"{options.concurrency} coroutines, {options.threads} threads"
+    slots += f" in each of {processes} processes" if processes > 1 else ""
     times = f"lease {show(worker.lease)}, prefetch {options.prefetch * 1000:g} ms, grace {show(options.grace)}"
     lines = [
         head("worker", app, worker.consumer, "Ctrl-C to stop, twice to stop now"),

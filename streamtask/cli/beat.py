@@ -13,7 +13,9 @@ from streamtask.beat import Beat
 from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import BEGAN, Command, globals_of
+from streamtask.cli.pulse import Condition, Pulse
 from streamtask.cli.worker import names
+from streamtask.heartbeat import HeartbeatFile
 from streamtask.logs import LogReporter
 
 _HELP = """Send the scheduled tasks of APP when they are due; each tick is sent once, however many beats run.
@@ -43,10 +45,17 @@ def command(ctx: click.Context, path: str | None, no_mover: bool, include: tuple
 async def _serve(loaded: Loaded, mover: bool, report: LogReporter) -> int:
     beat = Beat(loaded.app, report, mover=mover)
     report.worker = beat.consumer
+    condition = Condition("beat", beat.consumer, loaded.app.namespace)
+    async with Pulse(condition.heartbeat, HeartbeatFile(beat.consumer), report) as pulse:
+        return await _tick(loaded, beat, report, condition, pulse)
 
+
+async def _tick(loaded: Loaded, beat: Beat, report: LogReporter, condition: Condition, pulse: Pulse) -> int:
     def drain(signal_name: str) -> None:
         report.event("beat.stopping", logging.INFO, f"{signal_name}: stopping", signal=signal_name)
         beat.stop()
+        condition.draining = True
+        pulse.tell()
 
     serve.Signals(drain, beat.stop).install()
     await serve.connect(loaded.app, beat.connect())
@@ -55,6 +64,8 @@ async def _serve(loaded: Loaded, mover: bool, report: LogReporter) -> int:
         warnings.append("this app has no schedules: add @app.schedule(...), or import their modules by --include")
     _say_start(beat, report, warnings)
     report.amend("beat.started", f"ready in {(time.monotonic() - BEGAN) * 1000:.0f} ms")
+    condition.ready(lambda: beat.answered_at)
+    pulse.tell()
     await beat.serve()
     report.event("beat.stopped", logging.INFO, "stopped")
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from streamtask import heartbeat
 from streamtask.address import locate, safe_url
 from streamtask.app import StreamTask
 from streamtask.cli.apps import load_app, pyproject_app
@@ -122,7 +123,7 @@ def _flags(ctx: click.Context) -> Iterator[Line]:
 def _strange(ctx: click.Context) -> Iterator[str]:
     """Variables that look like ours and that nothing reads: typos, as a rule."""
     known = {f"STREAMTASK_{name.upper()}" for name in Settings.model_fields} | set(_variables(ctx))
-    known |= {"STREAMTASK_APP", "STREAMTASK_URL", "STREAMTASK_NAMESPACE"}
+    known |= {"STREAMTASK_APP", "STREAMTASK_URL", "STREAMTASK_NAMESPACE", heartbeat.FOLDER}
     for name in sorted(os.environ):
         if name.startswith("STREAMTASK_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)

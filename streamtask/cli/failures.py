@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from streamtask.errors import AppImportError, ConfigError, NoRedis, SendError, StreamTaskError, UnknownQueue
 
-#: Exit codes; 5 to 7 and 130 are given by the commands themselves.
+#: Exit codes; 5 to 7, 70 (streamtask.supervisor.restarts) and 130 are given by the commands themselves.
 FAILED, USAGE, NO_REDIS, NO_APP, GAVE_BACK, UNFIT, DOUBTFUL, INTERRUPTED = 1, 2, 3, 4, 5, 6, 7, 130
 
 

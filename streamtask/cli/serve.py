@@ -66,11 +66,11 @@ def warn(report: LogReporter, warnings: list[str]) -> None:
             report.plain([f"! {text}"])
 
 
-def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]]) -> int:
-    """Run `main` on a loop of its own, with the log on standard error; returns its exit code."""
+def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]], *, fast: bool = True) -> int:
+    """Run `main` on a loop of its own, with the log on standard error; returns its exit code. `fast`: uvloop's."""
     report = to_stderr(level=options.level, as_json=options.log_format == "json", colour=options.color(sys.stderr))
     adopt_logging(report)
-    runner = asyncio.Runner(loop_factory=_loop_factory())
+    runner = asyncio.Runner(loop_factory=_loop_factory() if fast else None)
     try:
         code = runner.run(main(report))
     except BaseException:
@@ -87,8 +87,11 @@ def run(options: Globals, main: Callable[[LogReporter], Coroutine[Any, Any, int]
 class Signals:
     """SIGINT and SIGTERM: the first drains, the second stops now, a third ends the process where it stands."""
 
-    def __init__(self, drain: Callable[[str], None], now: Callable[[], None]) -> None:
-        self._drain, self._now = drain, now
+    def __init__(
+        self, drain: Callable[[str], None], now: Callable[[], None], end: Callable[[], None] | None = None
+    ) -> None:
+        """`end` is called just before a third signal ends the process."""
+        self._drain, self._now, self._end = drain, now, end
         self._seen = 0
 
     def install(self) -> None:
@@ -107,6 +110,8 @@ class Signals:
         elif self._seen == 2:
             self._now()
         else:
+            if self._end is not None:
+                self._end()
             os._exit(INTERRUPTED)
 
 

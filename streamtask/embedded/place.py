@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from urllib.parse import unquote
 
+from streamtask import runtime
 from streamtask.errors import ConfigError
 
 SCHEME = "embedded://"
@@ -38,10 +37,5 @@ def socket_of(folder: Path) -> str:
     It is named by the identity of the data folder, as the locks are: a folder that is moved keeps its server, and one
     that is deleted and made again under the same path has another.
     """
-    home = Path(f"/tmp/streamtask-{os.getuid()}")  # noqa: S108 - TMPDIR may be long; owner and mode are checked below
-    home.mkdir(mode=0o700, exist_ok=True)
-    found = home.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise ConfigError(f"{home} must be a folder of yours that nobody else may enter (chmod 700); remove it")
     identity = folder.stat()
-    return str(home / f"{identity.st_dev:x}-{identity.st_ino:x}.sock")
+    return str(runtime.folder() / f"{identity.st_dev:x}-{identity.st_ino:x}.sock")

@@ -28,13 +28,16 @@ TASK_FIELDS = ("id", "task", "queue", "attempt")
 
 
 class LogReporter(LogWriter, Reporter):
-    """Writes the events of a worker or beat to `stream`. `worker` stands in each JSON line once it is known."""
+    """Writes the events of a worker or beat to `stream`. `worker` stands in each JSON line once it is known, `tag`
+    in each line of text where several processes write into one.
+    """
 
     def __init__(
         self, stream: BinaryIO, *, level: int = logging.INFO, as_json: bool = False, colour: bool = False
     ) -> None:
         self.level, self.as_json, self.colour = level, as_json, colour
         self.worker: str | None = None
+        self.tag = ""
         self._amended: dict[str, tuple[str, dict[str, Any]]] = {}
         self._left, self._second = DONE_A_SECOND, time.monotonic()
         self._beyond = self._told = 0  # _beyond is written by done() alone, so that no count is lost
@@ -133,6 +136,7 @@ class LogReporter(LogWriter, Reporter):
     def _text(self, word: str, line: str) -> str:
         now = time.time()
         stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
+        stamp += f" {self.tag:<10}" if self.tag else ""
         shown = f"{word:<5}"
         if self.colour and word in _COLOURS:
             shown = f"\x1b[{_COLOURS[word]}m{shown}\x1b[0m"

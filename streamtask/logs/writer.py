@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 #: Lines that may wait for a slow output; what is beyond is counted, not kept.
 WAITING_LINES = 20_000
+#: Bytes of one write at most, if a line is not longer: so many arrive in one piece (POSIX: PIPE_BUF), so that the lines
+#: of processes that share a pipe do not mix.
+PIECE = 4096
 #: Seconds: how long lines gather before a write, between two looks for a late line, and at most at the end.
 GATHER, LOOK, LAST_LINES = 0.02, 1.0, 2.0
 
@@ -65,7 +69,21 @@ class LogWriter:
         if not batch or self._broken:
             return
         try:
-            self._stream.write(("\n".join(batch) + "\n").encode(errors="replace"))
-            self._stream.flush()
+            for piece in pieces(batch):
+                self._stream.write(piece)
+                self._stream.flush()
         except (OSError, ValueError):  # nobody reads any more, or the stream is closed; the work goes on
             self._broken = True
+
+
+def pieces(lines: Iterable[str]) -> Iterator[bytes]:
+    """The lines as bytes to write, as many together as fit."""
+    piece = bytearray()
+    for line in lines:
+        data = line.encode(errors="replace") + b"\n"
+        if piece and len(piece) + len(data) > PIECE:
+            yield bytes(piece)
+            piece.clear()
+        piece += data
+    if piece:
+        yield bytes(piece)

@@ -1,0 +1,57 @@
+"""`streamtask worker --processes N`: the parent of N worker processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+
+from streamtask._version import __version__
+from streamtask.cli import serve
+from streamtask.cli.options import Globals
+from streamtask.cli.pulse import Pulse
+from streamtask.heartbeat import HeartbeatFile
+from streamtask.logs import LogReporter
+from streamtask.supervisor import Hello, Supervisor, SupervisorOptions
+from streamtask.worker.membership import consumer_name
+
+
+def supervise(options: Globals, *, processes: int, stall_limit: float, name: str | None, burst: bool) -> int:
+    """Run this command in so many processes; the exit code of all."""
+    if sys.platform == "win32":
+        raise click.UsageError("--processes needs Linux or macOS; start more workers instead")
+    # The same command as it was typed, whatever started it: `python -m streamtask`, a console script, a path.
+    again = [sys.executable, *sys.orig_argv[1:]]
+    plan = SupervisorOptions(again, dict(os.environ), processes, stall_limit, burst)
+    return serve.run(options, lambda report: _serve(plan, consumer_name(name), report), fast=False)
+
+
+async def _serve(plan: SupervisorOptions, name: str, report: LogReporter) -> int:
+    report.worker = name
+    processes = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
+
+    def greeted(hello: Hello) -> None:
+        """The first child knows what there is to say of all."""
+        head = f"streamtask {__version__}  worker {hello.namespace}@{name}  {processes}"
+        if report.as_json:
+            facts = {"version": __version__, "namespace": hello.namespace, "processes": plan.processes}
+            report.event("worker.supervising", logging.INFO, processes, **facts, stall_limit_s=plan.stall_limit)
+        elif report.level <= logging.INFO:
+            report.plain([f"{head}    (Ctrl-C to stop, twice to stop now)", *hello.banner[1:]])
+        serve.warn(report, list(hello.warnings))
+
+    supervisor = Supervisor(name, plan, report, greeted)
+
+    def drain(signal_name: str) -> None:
+        text = f"{signal_name}: stopping {processes}; once more to stop now"
+        report.event("worker.stopping", logging.INFO, text, signal=signal_name)
+        supervisor.stop()
+
+    serve.Signals(drain, supervisor.stop_now, supervisor.kill).install()
+    async with Pulse(supervisor.heartbeat, HeartbeatFile(name), report):
+        code = await supervisor.run()
+    if supervisor.app is not None:
+        report.event("worker.stopped", logging.INFO, "stopped")
+    return code
