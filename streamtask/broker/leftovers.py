@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP, QueueKeys, queue_keys
-from streamtask.broker.link import Arg, Link
+from streamtask.broker.link import Arg, Link, ResponseError
 from streamtask.broker.scripts import GC, RELEASE
 
 #: Rows that are given back by one call.
@@ -26,8 +26,12 @@ class Leftovers:
         """Give back all that it held, and forget it; how many that were."""
         total = 0
         for keys in self._queues:
-            total += await self._of(keys)
-            await self._link.run(GC, [keys.stream], (GROUP, self._consumer))
+            try:
+                total += await self._of(keys)
+                await self._link.run(GC, [keys.stream], (GROUP, self._consumer))
+            except ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
         await self._link.call("DEL", self._presence)
         return total
 

@@ -93,7 +93,7 @@ def command(
         check_typed("worker", name)
     if processes is None and ctx.get_parameter_source("stall_limit") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--stall-limit needs a parent that watches: add --processes 1, or more")
-    parent = Parent.at_hand()
+    parent = Parent.at_hand(stall_limit)
     if processes is not None and parent is None:
         ctx.exit(supervise(options, processes=processes, stall_limit=stall_limit, name=name, burst=burst))
     loaded = serve.open_app(options, path, names(include), embedded)

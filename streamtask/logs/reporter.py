@@ -151,7 +151,9 @@ class LogReporter(LogWriter, Reporter):
             tick = str(fields.get("tick", "")).replace("+00:00", "Z")
             skipped = "" if sent else "  not sent: the one before is unfinished"
             return self._text("tick", f"{fields.get('schedule')}  {tick}  {late:.3f} s late{skipped}")
-        return self._text("warning" if level >= logging.WARNING else "", msg)
+        line = self._text("warning" if level >= logging.WARNING else "", msg)
+        stack = fields.get("traceback")
+        return f"{line}\n{_indented(stack)}" if stack else line
 
     def _task_text(self, what: str, level: int, msg: str, fields: dict[str, Any]) -> str:
         word = {"lease_lost": "lost", "released": "back"}.get(what, what)

@@ -25,6 +25,7 @@ from streamtask.heartbeat import Heartbeat
 from streamtask.supervisor.child import Child
 from streamtask.supervisor.parent import Hello, Parent
 from streamtask.supervisor.restarts import GAVE_BACK, HUNG, IN_ORDER, OK, Restarts, ends_all, how_it_ended, worst
+from streamtask.supervisor.stacks import telling
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
 
 __all__ = ["Hello", "Parent", "Supervisor", "SupervisorOptions"]
@@ -209,7 +210,8 @@ class Supervisor:
                 elif child.silent_for(now) > self.options.stall_limit and not child.stalled:
                     child.stalled = True
                     text = f"{child.name}: its event loop has stood still for {child.silent_for(now):.1f} s; killing it"
-                    self.report.event("worker.stalled", ERROR, text, of=child.name, pid=child.pid)
+                    stack = telling(child.stack)
+                    self.report.event("worker.stalled", ERROR, text, of=child.name, pid=child.pid, traceback=stack)
                     child.kill()
             looked_at = now
 

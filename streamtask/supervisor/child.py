@@ -16,6 +16,8 @@ from streamtask.supervisor.parent import HANDOVER, NOW, Hello
 
 #: Seconds that what a dead process said last may take to be read.
 LAST_WORDS = 1.0
+#: Lines that are kept of what a process that stands still says.
+STACK = 200
 #: Bytes of the longest line: a hello with its banner.
 LINE = 2**20
 
@@ -31,6 +33,7 @@ class Child:
         self.heard_at: float | None = None
         self.ready_at: float | None = None
         self.stalled = False
+        self.stack: list[str] = []  # where it stands still, told just before it is killed
         self.unstarted: str | None = None  # why it could not be started
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -88,13 +91,13 @@ class Child:
             self._writer.write(NOW)
 
     def kill(self) -> None:
-        """End it as it stands."""
-        self._signal(signal.SIGKILL)
+        """End it as it stands, with all that it started: others begin anew what it was doing."""
+        self._signal(signal.SIGKILL, os.killpg)
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int, kill: Callable[[int, int], None] = os.kill) -> None:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):  # not send_signal: it may take the exit code from asyncio's own waitpid
-                os.kill(self.pid, number)
+                kill(self.pid, number)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError, ValueError):  # it has died in the middle of a line
@@ -102,6 +105,11 @@ class Child:
                 self._heard(line)
 
     def _heard(self, line: bytes) -> None:
+        if not line.startswith(b"{"):
+            if len(self.stack) < STACK:
+                self.stack.append(line.decode(errors="replace").rstrip())
+            return
+        self.stack.clear()
         self.heard_at = time.monotonic()
         said = json.loads(line)
         if "hello" in said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import os
 import socket
@@ -16,6 +17,8 @@ from streamtask.heartbeat import Heartbeat
 HANDOVER = "_STREAMTASK_PARENT"
 #: What a parent says to stop at once.
 NOW = b"now\n"
+#: Seconds before the stall limit at which this process tells where it stands still.
+LAST_WORDS = 1.0
 #: Bytes that wait for a parent that does not read; a beat that does not fit is left out.
 _WAITING = 256 * 1024
 
@@ -47,14 +50,15 @@ class Hello:
 class Parent:
     """The process that started this one and sees to it."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+    def __init__(self, connection: socket.socket, stall_limit: float) -> None:
+        self._socket, self._stall_limit = connection, stall_limit
         self._unsent = b""
 
     @classmethod
-    def at_hand(cls) -> Self | None:
-        """The parent of this process, if it has one. Takes the hand-over: what this process starts has another
-        parent.
+    def at_hand(cls, stall_limit: float) -> Self | None:
+        """The parent of this process, if it has one, which kills it when it says nothing for `stall_limit` seconds.
+
+        Takes the hand-over: what this process starts has another parent.
         """
         number = os.environ.pop(HANDOVER, None)
         if number is None:
@@ -62,18 +66,24 @@ class Parent:
         connection = socket.socket(fileno=int(number))
         connection.setblocking(False)
         connection.set_inheritable(False)
-        return cls(connection)
+        return cls(connection, stall_limit)
 
     def hello(self, hello: Hello) -> None:
         """Tell who this is; before the first message is read."""
         self._send(hello.dump())
 
     def write(self, heartbeat: Heartbeat) -> None:
-        """Tell that the loop turns."""
+        """Tell that the loop turns.
+
+        If that is not said again in time, a thread of the interpreter's own, which needs no interpreter lock, tells the
+        parent where all threads stand: what nobody could ask for any more once the parent has killed this process.
+        """
         self._send(heartbeat.dump())
+        faulthandler.dump_traceback_later(self._stall_limit - LAST_WORDS, file=self._socket.fileno())
 
     def remove(self) -> None:
-        """It sees by itself that this process has ended."""
+        """Nothing is said from here on; the parent sees by itself that this process ends."""
+        faulthandler.cancel_dump_traceback_later()
 
     def listen(self, gone: Callable[[], None], now: Callable[[], None]) -> None:
         """From here on call `gone` when the parent has died, and `now` when it says so; on the event loop."""
