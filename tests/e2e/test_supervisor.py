@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from streamtask.broker.keys import GROUP, worker
+from streamtask.supervisor import SECOND_LOOK
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import Server, StartServer
 from tests.support import alive, eventually
@@ -302,10 +303,11 @@ def test_the_second_signal_stops_all_now_and_gives_back(fleet: Fleet) -> None:
 
 @one_server
 def test_the_third_signal_ends_what_does_not_listen(fleet: Fleet) -> None:
-    parent = crew(fleet)
+    parent = crew(fleet, 1, "--stall-limit", "1h", path=fleet.write("deadly", APP))
     pids = children(parent)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    beside = fleet.folder / "pid"
+    fleet.send("block", n=1, pid=str(beside))
+    pids.add(int(eventually(lambda: beside.exists() and beside.read_text())))
     parent.send_signal(signal.SIGTERM)
     parent.wait_for("worker.stopping")
     parent.send_signal(signal.SIGTERM)
@@ -363,6 +365,8 @@ def test_what_died_while_redis_was_away_is_given_back_when_it_is_there_again(
     fleet.server.kill9()
     os.kill(victim, signal.SIGKILL)
     parent.wait_for("worker.died", code=-9)
+    died_at = time.monotonic()
+    eventually(lambda: time.monotonic() - died_at > 2 * SECOND_LOOK)  # so that more than the second look is needed
     fleet.server.start()
     eventually(lambda: not held_by(fleet, victim), 60)
     gate.open()
