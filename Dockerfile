@@ -23,6 +23,9 @@ ENV PATH=/opt/streamtask/bin:$PATH \
   PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 USER 10001:10001
+# Whether the loop of this container's worker or beat turns; its heartbeat file is in /tmp, so mount that if / is
+# read-only.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["streamtask", "check", "live"]
 # SIGTERM: stop fetching, finish or give back within --grace. Give the container longer than that to stop.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["streamtask"]

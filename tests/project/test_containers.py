@@ -83,3 +83,19 @@ def test_what_the_image_copies_is_sent_to_the_builder() -> None:
             for source in line.split()[1:-1]:
                 assert (ROOT / source).exists(), source
                 assert source in sent, f"{source} is not let through by .dockerignore"
+
+
+def test_every_probe_is_a_check_that_does_not_restart_for_a_redis_that_is_away(compose: dict[str, Any]) -> None:
+    live = ["streamtask", "check", "live"]
+    for name in ("worker", "beat"):
+        assert compose["services"][name]["healthcheck"]["test"] == ["CMD", *live], name
+        assert "/tmp" in compose["services"][name]["tmpfs"]  # where the heartbeat is: / is read-only
+    (image,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert yaml.safe_load(image) == live
+    (page,) = re.findall(r"```yaml\n(apiVersion.*?)```", (ROOT / "docs/how-to/deploy.md").read_text(), re.DOTALL)
+    pod = yaml.safe_load(page)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["terminationGracePeriodSeconds"] >= GRACE + 15
+    assert container["startupProbe"]["exec"]["command"] == live
+    assert container["livenessProbe"]["exec"]["command"][:3] == live
+    assert container["readinessProbe"]["exec"]["command"] == ["streamtask", "check", "ready"]
