@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from streamtask.broker.broker import Broker, Found, PartlyRead
 from streamtask.broker.keys import QueueKeys
@@ -157,7 +158,8 @@ class Fetcher:
         """
         if self._asking is None or self._asking.done():
             self._asking = asyncio.ensure_future(self._ask())
-        await asyncio.wait({reading, self._asking}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {reading, self._asking}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({reading}, timeout=0.05)
 
     async def _ask(self) -> None:

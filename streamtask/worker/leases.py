@@ -59,7 +59,7 @@ class Leases:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="streamtask-leases", daemon=True)
         self._loop = asyncio.get_running_loop()
-        self._last_good = time.monotonic()
+        self.last_good = time.monotonic()
 
     @property
     def period(self) -> float:
@@ -71,7 +71,7 @@ class Leases:
         """Has nothing been renewed for half a lease (the thread is dead, hangs, or cannot reach Redis)? Then nothing
         may start, for it could not be kept.
         """
-        return time.monotonic() - self._last_good > self._contact.lease / 2
+        return time.monotonic() - self.last_good > self._contact.lease / 2
 
     def start(self) -> None:
         """Begin to renew."""
@@ -132,7 +132,7 @@ class Leases:
         with suppress(ResponseError):  # a full Redis refuses to be told who works; it renews all the same
             self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._contact.lease * 3000))
         self._contact.heard(sent_at)
-        self._last_good = sent_at
+        self.last_good = sent_at
 
     def _renew(self, queue: QueueState, tokens: list[tuple[Delivery, int]], urgent: set[int]) -> None:
         args = [arg for delivery, count in tokens for arg in (delivery.id, count)]
