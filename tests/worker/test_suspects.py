@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
 
 from streamtask import current
+from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP
 from streamtask.worker import suspects
 from tests.support import aeventually
@@ -152,6 +154,33 @@ async def test_a_suspect_that_finds_no_peace_is_given_back_once_then_starts_besi
         await lab.empty()
     assert ran[2:] == [("work 1", 5)]
     assert lab.dead() == []
+
+
+async def test_what_a_read_brings_beside_a_running_suspect_waits_for_its_end(lab: Lab) -> None:
+    gate = asyncio.Event()
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    await task.adelay(1)
+    crash(lab, 2)
+    async with lab.worker(lease=5.0) as worker:
+        await aeventually(lambda: ran == [1])
+        await task.adelay(2)
+        (entry,) = lab.ghost(name=worker.consumer)  # a read that was under way
+        ((_, fields),) = lab.client.xrange(lab.keys().stream, entry, entry)
+        flat = [part for pair in fields.items() for part in pair]
+        worker.fetcher._admit([(lab.keys().stream, [Entry(entry, flat, 1)])], time.monotonic())
+        worker.executor.fill()
+        for _ in range(5):
+            await asyncio.sleep(0)  # turns of the loop in which it would start
+        assert (ran, len(lab.pending())) == ([1], 2)
+        gate.set()
+        await lab.empty()
+    assert ran == [1, 2]
 
 
 async def test_what_is_proven_need_not_wait_for_peace(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
