@@ -156,6 +156,50 @@ async def test_a_suspect_that_finds_no_peace_is_given_back_once_then_starts_besi
     assert lab.dead() == []
 
 
+async def test_a_suspect_waits_for_what_runs_then_starts_marked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "PATIENCE", 3600.0)
+    gate, end = asyncio.Event(), asyncio.Event()
+    ran: list[str] = []
+
+    async def first() -> None:
+        ran.append("first")
+        await gate.wait()
+
+    async def work() -> None:
+        ran.append("suspect")
+        await end.wait()
+
+    firsts, works = lab.task(first, result=False), lab.task(work, result=False)
+    suspect = await works.adelay()
+    crash(lab, 2)
+    await firsts.adelay()
+    async with lab.worker(lease=LEASE) as worker:  # a worker that starts claims nothing at first
+        await aeventually(lambda: {owner for _, owner, _ in lab.pending()} == {worker.consumer} and ran)
+        await aeventually(lambda: worker.executor.demand(("coroutine",)) == 0)  # the lane has it
+        assert ran == ["first"]
+        assert lab.client.hkeys(lab.keys().suspects) == []
+        gate.set()
+        await aeventually(lambda: ran == ["first", "suspect"])
+        assert lab.client.hkeys(lab.keys().suspects) == [suspect.id.encode()]
+        end.set()
+        await lab.empty()
+    assert lab.events.named("task.released") == []
+
+
+async def test_where_a_second_start_is_forbidden_the_first_one_is_marked(lab: Lab) -> None:
+    gate = asyncio.Event()
+
+    async def once() -> None:
+        await gate.wait()
+
+    result = await lab.task(once, idempotent=False, result=False).adelay()
+    async with lab.worker(lease=LEASE) as worker:
+        await aeventually(lambda: worker.executor.running["coroutine"] == 1 and worker._running())
+        assert lab.client.hkeys(lab.keys().suspects) == [result.id.encode()]
+        gate.set()
+        await lab.empty()
+
+
 async def test_what_a_read_brings_beside_a_running_suspect_waits_for_its_end(lab: Lab) -> None:
     gate = asyncio.Event()
     ran: list[int] = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from streamtask.broker.link import Command, ResponseError
 from streamtask.worker import completer
 from tests.servers import StartServer
 from tests.support import aeventually
@@ -170,3 +172,37 @@ async def test_a_release_that_is_refused_buries_nothing(own: Lab) -> None:
     async with own.worker(lease=0.6):
         assert await result.aget(10) == "done"
     assert len(own.events.named("task.unwritten")) == 1
+
+
+@one_server
+async def test_one_that_spoils_a_call_costs_its_neighbours_nothing(own: Lab) -> None:
+    """Refused as a whole, each goes alone, in the form it had."""
+    gate = asyncio.Event()
+    refused = 0
+
+    async def work(n: int) -> int:
+        await gate.wait()
+        return n
+
+    task = own.task(work)
+    async with own.worker(lease=5.0) as worker:
+        settle = worker.broker.settle
+
+        async def spoiled(calls: Sequence[Command]) -> list[Any]:
+            nonlocal refused
+            replies: list[Any] = []
+            for call in calls:
+                if list(call).count("D") > 1:
+                    refused += 1
+                    replies.append(ResponseError("ERR something in it"))
+                else:
+                    replies += await settle([call])
+            return replies
+
+        worker.broker.settle = spoiled  # type: ignore[method-assign]
+        results = await task.adelay_many((n,) for n in range(20))
+        await aeventually(lambda: len(own.pending()) == 20)
+        gate.set()
+        assert [await result.aget(10) for result in results] == list(range(20))
+        await own.empty()
+    assert refused > 0
