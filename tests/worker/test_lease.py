@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from streamtask import current
+from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP
+from streamtask.broker.link import Command
 from streamtask.worker import Worker, WorkerOptions
 from streamtask.worker.leases import Leases
 from tests.servers import StartServer
@@ -146,6 +150,78 @@ async def test_a_late_finisher_is_not_heard(lab: Lab, verdict: str, noticed: boo
     assert lab.dead() == []
     assert lab.events.done_ids == [result.id]
     assert lab.events.named("task.retry") == []
+
+
+async def test_a_verdict_under_way_when_its_message_comes_back_is_written_with_the_new_token(lab: Lab) -> None:
+    starts: list[int] = []
+
+    async def work() -> str:
+        starts.append(current().deliveries)
+        return "done"
+
+    task = lab.task(work)
+    async with lab.worker(lease=5.0) as worker:
+        settle = worker.broker.settle
+
+        async def overtaken(calls: Sequence[Command]) -> list[Any]:
+            """Just before it reaches Redis, our own read brings the message again."""
+            worker.broker.settle = settle  # type: ignore[method-assign]
+            (entry, owner, _) = lab.pending()[0]
+            ((_, fields),) = lab.client.xclaim(lab.keys().stream, GROUP, owner, 0, [entry])
+            again = Entry(entry.encode(), [part for pair in fields.items() for part in pair], 2)
+            worker.fetcher._admit([(lab.keys().stream, [again])], time.monotonic())
+            return await settle(calls)
+
+        worker.broker.settle = overtaken  # type: ignore[method-assign]
+        assert await (await task.adelay()).aget(10) == "done"
+        await lab.empty()
+    assert starts == [1]
+    assert lab.events.named("task.lease_lost") == []
+
+
+async def test_what_is_held_is_renewed_long_before_its_lease_is_over(lab: Lab) -> None:
+    """After half a period, so that with a turn a period nothing is idle for more than half a lease."""
+    gate = asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        await task.adelay()
+        await aeventually(worker._running)
+        (delivery,) = worker._running()
+        for part, renewed in ((0.4, False), (0.6, True)):
+            confirmed_at = delivery.confirmed_at = time.monotonic() - part * worker.leases.period
+            worker.leases._turn(everything=False, waiting=[])
+            assert (delivery.confirmed_at > confirmed_at) == renewed
+        gate.set()
+        await lab.empty()
+
+
+@one_server
+async def test_a_thread_that_lost_its_lease_and_runs_on_keeps_no_other_worker_from_the_message(lab: Lab) -> None:
+    """It may come back to the worker where that thread runs; there it is neither started nor renewed."""
+    gate = threading.Event()
+    runs: list[str] = []
+
+    def work() -> str:
+        runs.append(current().worker)
+        if len(runs) == 1:
+            gate.wait(30)
+        return current().worker
+
+    task = lab.task(work)
+    async with lab.worker(lease=LEASE) as one:
+        result = await task.adelay()
+        await aeventually(lambda: runs == [one.consumer])
+        lab.steal(lab.pending()[0][0])
+        await aeventually(lambda: lab.pending()[0][1:] == (one.consumer, 3))
+        async with lab.worker(lease=LEASE) as two:
+            assert await result.aget(20) == two.consumer
+            gate.set()
+            await lab.empty()
+    assert runs == [one.consumer, two.consumer]
 
 
 @pytest.mark.parametrize("kind", ["coroutine", "thread"])

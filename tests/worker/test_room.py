@@ -87,3 +87,32 @@ async def test_what_one_queue_gave_is_run_although_another_one_is_refused(lab: L
             await aeventually(lambda found=found: len(ran) == found, timeout=20)  # type: ignore[misc]
         await lab.empty("good")
         assert worker.lease == 30.0  # so nothing came back by the end of a lease
+
+
+async def test_with_one_slot_busy_queues_take_turns(lab: Lab) -> None:
+    order: list[str] = []
+
+    async def work(queue: str) -> None:
+        order.append(queue)
+
+    tasks = {queue: lab.task(work, name=queue, queue=queue, result=False) for queue in "abc"}
+    for queue, task in tasks.items():
+        await task.adelay_many((queue,) for _ in range(40))
+    async with lab.worker(concurrency=1, prefetch=0):
+        await lab.empty(*"abc")
+    assert set(order[:20]) == set("abc"), "none waits until another one is worked off"
+
+
+async def test_no_more_is_read_than_there_is_room_for(lab: Lab) -> None:
+    gate = threading.Event()
+
+    def work(n: int) -> None:
+        gate.wait(30)
+
+    task = lab.task(work, result=False)
+    await task.adelay_many((n,) for n in range(50))
+    async with lab.worker(threads=3, concurrency=100) as worker:
+        await aeventually(lambda: worker.executor.running["thread"] == 3)
+        assert len(lab.pending()) == 3
+        gate.set()
+        await lab.empty()
