@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import redis
 
 from streamtask.broker.link import Command, ResponseError
 from streamtask.worker import completer
@@ -206,3 +207,24 @@ async def test_one_that_spoils_a_call_costs_its_neighbours_nothing(own: Lab) -> 
         assert [await result.aget(10) for result in results] == list(range(20))
         await own.empty()
     assert refused > 0
+
+
+async def test_a_verdict_whose_answer_was_lost_is_told_as_written(lab: Lab) -> None:
+    """Sent again it is not ours any more: the first time it was."""
+
+    async def work() -> str:
+        return "done"
+
+    task = lab.task(work)
+    async with lab.worker(lease=5.0) as worker:
+        settle = worker.broker.settle
+
+        async def unanswered(calls: Sequence[Command]) -> list[Any]:
+            worker.broker.settle = settle  # type: ignore[method-assign]
+            await settle(calls)
+            raise redis.ConnectionError("the answer was lost")
+
+        worker.broker.settle = unanswered  # type: ignore[method-assign]
+        result = await task.adelay()
+        await aeventually(lambda: lab.events.done_ids == [result.id])
+    assert lab.events.named("task.lease_lost") == []
