@@ -11,9 +11,11 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from streamtask import StreamTask
 from streamtask.broker.keys import GROUP, worker
 from streamtask.supervisor import SECOND_LOOK
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import QUEUES, Fleet, Process
+from tests.e2e.private import Place
 from tests.servers import Server, StartServer
 from tests.support import alive, eventually
 
@@ -383,3 +385,22 @@ def test_a_burst_ends_when_all_have_ended(fleet: Fleet) -> None:
     assert fleet.left() == 0
     assert fleet.runs.ended() == set(ids) - {ids[5]}
     assert Counter(dead[b"dead_id"].decode() for dead in fleet.dead()) == {ids[5]: 1}
+
+
+@pytest.mark.long
+def test_a_private_server_that_ended_with_the_processes_is_started_to_give_back(
+    place: Place, valkey81: Server, fleets: Callable[[Server], Fleet]
+) -> None:
+    fleet = fleets(valkey81)  # for its folder and its runs
+    private = {"STREAMTASK_URL": f"embedded://{place.folder}", "PATH": f"{place.program.parent}:{os.environ['PATH']}"}
+    parent = serving(fleet.worker("--processes", "2", lease=LEASE, **private), 2)
+    user, gate = place.user(), fleet.gate()
+    with StreamTask("fleet", user.read(), queues=QUEUES) as app:
+        ids = {app.send("hold", {"n": n, "gate": gate.path}, queue="default").id for n in range(4)}
+    eventually(lambda: {run.id for run in fleet.runs.of("start")} == ids)
+    user.end()
+    for pid in children(parent):
+        os.kill(pid, signal.SIGKILL)
+    gate.open()
+    eventually(lambda: fleet.runs.ended() == ids, 30)
+    assert parent.stop() == 0
