@@ -308,6 +308,7 @@ TRANSITIONS = tuple(
         ("HELD", "idle for a lease, read by any worker", "HELD", "worker", "READ"),
         ("PARKED", "read", "HELD", "worker", "XREADGROUP CLAIM or READ"),
         ("HELD", "release", "PARKED", "worker", "RELEASE"),
+        ("HELD", "its process died under --processes", "PARKED", "the parent", "RELEASE"),
         ("HELD", "start of a suspect", "HELD", "worker", "MARK"),
         ("HELD", "mark of an earlier start found", "DEAD", "worker", "SETTLE"),
         ("HELD", "done", "DONE", "worker", "DONE or SETTLE"),

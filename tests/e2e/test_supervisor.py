@@ -179,8 +179,7 @@ def test_a_process_whose_interpreter_lock_is_held_is_killed_and_says_where_it_st
     innocent = fleet.send("innocent", n=2).id
     eventually(lambda: innocent in fleet.runs.ended(), 60)
     eventually(lambda: fleet.left() == 0)
-    (stalled,) = parent.events("worker.stalled")
-    assert stalled["pid"] == victim
+    stalled = parent.wait_for("worker.stalled", pid=victim)
     assert f"in {task}" in stalled["error.stack"]
     assert f"{fleet.folder}/deadly.py" in stalled["error.stack"]
     assert [dead[b"dead_id"].decode() for dead in fleet.dead()] == [hog]
@@ -204,13 +203,13 @@ def test_what_a_process_that_stands_still_has_started_is_killed_with_it(fleet: F
 @one_server
 def test_who_slept_with_all_of_them_takes_nobody_for_stalled(fleet: Fleet) -> None:
     """A machine that is suspended: after it the parent's clock says that nobody beat for long."""
-    parent = crew(fleet, 2, "--stall-limit", "2s")
+    parent = crew(fleet, 2, "--stall-limit", "4s")
     pids = children(parent)
     parent.freeze()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     frozen_at = time.monotonic()
-    eventually(lambda: time.monotonic() - frozen_at > 4)
+    eventually(lambda: time.monotonic() - frozen_at > 6)
     parent.send_signal(signal.SIGCONT)
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
