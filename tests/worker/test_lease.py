@@ -179,6 +179,32 @@ async def test_a_verdict_under_way_when_its_message_comes_back_is_written_with_t
     assert lab.events.named("task.lease_lost") == []
 
 
+async def test_what_an_old_answer_brings_is_asked_about_before_it_starts(lab: Lab) -> None:
+    """The loop stood still while a read was under way; another worker has the message by now."""
+    starts: list[int] = []
+
+    async def work() -> None:
+        starts.append(current().deliveries)
+
+    task = lab.task(work)
+    async with lab.worker(lease=5.0) as worker:
+        worker.executor.draining = True  # it asks for nothing, so that the ghost gets it
+        while worker.fetcher.waits:
+            await worker.broker.unblock()
+            await asyncio.sleep(0.01)
+        await task.adelay()
+        (entry,) = lab.ghost(name="another")
+        worker.executor.draining = False
+        ((_, fields),) = lab.client.xrange(lab.keys().stream, entry, entry)
+        flat = [part for pair in fields.items() for part in pair]
+        worker.fetcher._gap = lambda: 3.0
+        worker.fetcher._admit([(lab.keys().stream, [Entry(entry, flat, 1)])], time.monotonic() - 3.0)
+        await aeventually(lambda: lab.events.named("task.lease_lost"))
+        assert starts == []
+        lab.client.xack(lab.keys().stream, GROUP, entry)
+        lab.client.xdel(lab.keys().stream, entry)
+
+
 async def test_what_is_held_is_renewed_long_before_its_lease_is_over(lab: Lab) -> None:
     """After half a period, so that with a turn a period nothing is idle for more than half a lease."""
     gate = asyncio.Event()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import redis
 
 from streamtask import RetryPolicy, Unique, current
 from streamtask.broker.keys import GROUP
+from streamtask.broker.link import Command
 from tests.servers import StartServer
 from tests.support import aeventually
 from tests.worker.conftest import MakeLab
@@ -82,6 +84,34 @@ async def test_the_verdict_on_what_is_gone_is_dropped(lab: Lab) -> None:
     assert ended == ["to its end"]
     assert lab.events.done_ids == []
     assert list(lab.client.scan_iter("*:result:*")) == []
+
+
+async def test_what_finds_no_group_is_gone_and_holds_nothing_up(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """The verdict and the renewal that come before the group is made again."""
+    gate = asyncio.Event()
+
+    async def work() -> str:
+        await gate.wait()
+        return "done"
+
+    task = lab.task(work)
+    async with lab.worker(lease=30) as worker:
+        settle = worker.broker.settle
+
+        async def too_late(calls: Sequence[Command]) -> list[Any]:
+            worker.broker.settle = settle  # type: ignore[method-assign]
+            flush(lab)
+            worker.leases._turn(everything=True, waiting=[])
+            flush(lab)
+            return await settle(calls)
+
+        worker.broker.settle = too_late  # type: ignore[method-assign]
+        await task.adelay()
+        await aeventually(worker._running)
+        gate.set()
+        await aeventually(lambda: lab.events.named("task.lease_lost"))
+        assert worker.executor.idle
+    assert "redis refused the verdict" not in caplog.text
 
 
 async def test_scripts_may_be_flushed_at_any_time(lab: Lab) -> None:
