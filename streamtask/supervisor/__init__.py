@@ -61,7 +61,7 @@ class Supervisor:
         self._say_greeted = greeted
         self._children: dict[int, Child] = {}
         self._stopping, self._first = asyncio.Event(), asyncio.Event()
-        self._any_was_ready = False
+        self._worked = False  # one that has died was ready
         self._giving_back: set[asyncio.Task[None]] = set()
         self._ready_since: str | None = None
         self.app: str | None = None  # its name, when a child has reached Redis
@@ -141,7 +141,7 @@ class Supervisor:
                 child, code = await self._life(number)
                 if self._stopping.is_set() or (self.options.burst and code == OK):
                     return code
-                if ends_all(code, self._any_was_ready):
+                if ends_all(code, self._has_worked):
                     self.stop()
                     return code
                 served = 0.0 if child.ready_at is None else time.monotonic() - child.ready_at
@@ -170,8 +170,13 @@ class Supervisor:
             self._give_back(child.hello, code)
         elif self._stopping.is_set():
             code = OK  # it was asked to end before it could read anything
-        self._any_was_ready |= child.ready_at is not None
+        self._worked |= child.ready_at is not None
         return child, HUNG if child.stalled else code
+
+    @property
+    def _has_worked(self) -> bool:
+        """Was any process ready, now or before?"""
+        return self._worked or any(child.ready_at is not None for child in self._children.values())
 
     def _greeted(self, child: Child) -> None:
         if self._first.is_set():

@@ -375,6 +375,31 @@ def test_what_died_while_redis_was_away_is_given_back_when_it_is_there_again(
     assert parent.stop() == 0
 
 
+def test_one_that_does_not_reach_redis_ends_nobody_who_has(
+    own_server: StartServer, fleets: Callable[[Server], Fleet]
+) -> None:
+    """The second process is held up in its import until Redis is gone."""
+    fleet = fleets(own_server(appendonly="yes", appendfsync="always"))
+    code = """
+import time
+from pathlib import Path
+from tests.e2e.app_under_test import app
+if Path("first").exists():
+    Path("second").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+Path("first").touch()
+"""
+    parent = fleet.worker("--processes", "2", path=fleet.write("slow", code), lease=LEASE).ready()
+    eventually((fleet.folder / "second").exists, 20)
+    fleet.server.kill9()
+    (fleet.folder / "go").touch()
+    parent.wait_for("worker.died", code=3)
+    fleet.server.start()
+    serving(parent, 2)
+    assert parent.stop() == 0
+
+
 @one_server
 def test_a_burst_ends_when_all_have_ended(fleet: Fleet) -> None:
     path = fleet.write("deadly", APP)
