@@ -22,8 +22,8 @@ MOVE_LIMIT = 100
 MOST_FIELDS = 7000
 #: Rows of the pending list that one SWEEP looks at.
 SWEEP_PAGE = 1000
-#: Longest wait in seconds of a read in Redis, with native CLAIM and without (there, a release wakes no reader).
-BLOCK, BLOCK_FALLBACK = 5.0, 1.0
+#: Longest wait in seconds of a read in Redis, and that where the right to end it is missing.
+BLOCK, BLOCK_SHORT = 5.0, 1.0
 #: Ten years in ms: so idle looks only what was given back. A read that waits with CLAIM is woken for that, and it must
 #: not take what has run out: a server that stood still serves it before any owner can renew.
 GIVEN_BACK = 315_360_000_000
@@ -62,12 +62,16 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a MOVE did: messages moved, seconds until the next (None: none, or not ours), the server's time in ms."""
+    """What a MOVE did: messages moved, seconds until the next (None: none, or not ours), the server's time in ms.
+
+    `parked`: something was given back and waits for a reader.
+    """
 
     count: int
     wait: float | None
     now: int
     leader: bool
+    parked: bool
 
 
 class Hopeless(NamedTuple):
@@ -174,8 +178,7 @@ class Broker:
             replies = await self._reader.batch([self._read(group, None) for group in alike])
             return _all_or_partly([reply if isinstance(reply, Exception) else _entries(reply) for reply in replies])
         await self._know_reader()
-        longest = min(self._block, BLOCK if self.native else BLOCK_FALLBACK)
-        block = None if wait is None else max(0.001, min(wait, longest))
+        block = None if wait is None else max(0.001, min(wait, self._block))
         return _entries(await self._reader.call(*self._read(wants, block)))
 
     async def take(
@@ -203,13 +206,13 @@ class Broker:
         """End a read that waits in Redis; what it would have read stays in the stream.
 
         A read that is still on its way there is not ended, so who needs its end asks again. Where the right to do this
-        is missing, later reads wait for BLOCK_FALLBACK only.
+        is missing, later reads wait for BLOCK_SHORT only.
         """
         if self._reader_id is not None and self._reader.connected:
             try:
                 await self._control.call("CLIENT", "UNBLOCK", self._reader_id)
             except ResponseError:
-                self._block = BLOCK_FALLBACK
+                self._block = BLOCK_SHORT
 
     @property
     def native(self) -> bool:
@@ -321,8 +324,8 @@ class Broker:
         for reply in await self._scripts(self._control, calls):
             if isinstance(reply, Exception):
                 raise reply
-            count, wait, now, leader = reply
-            moved.append(Moved(count, None if wait < 0 else wait / 1000, now, leader == 1))
+            count, wait, now, leader, parked = reply
+            moved.append(Moved(count, None if wait < 0 else wait / 1000, now, leader == 1, parked == 1))
         return moved
 
     async def tick(

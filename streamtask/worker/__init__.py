@@ -170,8 +170,6 @@ class Worker:
             lost=self._lost,
             fresh=self._fresh,
         )
-        self.mover = Mover(self.broker, [queue.keys for queue in self.queues], self.clock)
-        self.completer.nudge_at, self.completer.gave_up = self.mover.nudge, self._gave_up
         self.fetcher = Fetcher(
             self.broker,
             self.queues,
@@ -184,6 +182,8 @@ class Worker:
             gap=self._recent_gap,
             burst=options.burst,
         )
+        self.mover = Mover(self.broker, [queue.keys for queue in self.queues], self.clock, self.fetcher.parked)
+        self.completer.nudge_at, self.completer.gave_up = self.mover.nudge, self._gave_up
         self.janitor = Janitor(self.broker, self.queues, self.app.tasks, self.clock, self.report)
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
             contact.holiday()  # the server has just started: the others need time to renew

@@ -26,8 +26,8 @@ COUNT = 200
 BACKOFF = 5.0
 #: Seconds until the next look where one gave nothing although it should: half of a second that is promised.
 SOON = 0.5
-#: Seconds between two looks at what was given back, where that wakes no reader.
-GIVEN_BACK = 0.75
+#: Seconds between two looks at what was given back, where that wakes no reader: should the mover not have told of it.
+GIVEN_BACK = 5.0
 #: Seconds until a fetcher that may not start anything looks again whether it may.
 SILENT = 0.1
 
@@ -58,7 +58,8 @@ class Fetcher:
         self._stopping = asyncio.Event()
         self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[Found] | None = None
-        self._asking: asyncio.Future[None] | None = None
+        self._asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.set_result(None)
         self._turns = 0
         self._failures = 0
         self._groupless = False
@@ -76,6 +77,13 @@ class Fetcher:
                 await self._failed(error)
             except ResponseError as error:
                 await self._refused(error)
+
+    def parked(self) -> None:
+        """Something was given back. A read with CLAIM was woken for it; another one must end, so that we look."""
+        if not self._broker.native:
+            self._given_back_at = 0.0
+            if self.waits:
+                self._ask_for_end()
 
     async def stop(self) -> None:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
@@ -156,11 +164,14 @@ class Fetcher:
         The asking goes over another connection. When that one is silent, what was read must not wait for it: nobody
         renews it until it is admitted.
         """
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.ensure_future(self._ask())
+        self._ask_for_end()
         either: set[asyncio.Future[Any]] = {reading, self._asking}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({reading}, timeout=0.05)
+
+    def _ask_for_end(self) -> None:
+        if self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
 
     async def _ask(self) -> None:
         with suppress(*CONNECTION_ERRORS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from streamtask.broker.broker import MOVE_LIMIT, Broker
 from streamtask.broker.keys import QueueKeys
@@ -16,10 +16,19 @@ LONGEST = 1.0
 
 
 class Mover:
-    """The loop of one process over its queues; queues may be added while it runs."""
+    """The loop of one process over its queues; queues may be added while it runs.
 
-    def __init__(self, broker: Broker, queues: Sequence[QueueKeys], clock: RedisClock) -> None:
-        self._broker, self.queues, self._clock = broker, list(queues), clock
+    `parked()` is called when something was given back and waits for a reader.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        queues: Sequence[QueueKeys],
+        clock: RedisClock,
+        parked: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._broker, self.queues, self._clock, self._parked = broker, list(queues), clock, parked
         self._nudge = asyncio.Event()
         self._nudged_for = LONGEST
 
@@ -45,12 +54,14 @@ class Mover:
             return LONGEST * (0.5 + random.random() / 2)
         if moved:
             self._clock.saw(moved[0].now)
+        if any(m.parked for m in moved):
+            self._parked()
         if any(m.count >= MOVE_LIMIT for m in moved):
             return 0.0
         waits = [m.wait for m in moved if m.wait is not None]
         if waits and min(waits) < LONGEST:
             return min(waits)
-        return LONGEST + random.random() * 0.1
+        return LONGEST - random.random() * 0.1
 
     async def _nudged(self, rest: float) -> float | None:
         """Sleep; the delay of a nudge that asks for an earlier look, or None when the rest is over."""

@@ -9,7 +9,7 @@ import pytest
 
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import Arg, ResponseError
-from streamtask.broker.scripts import DEFER, MOVE
+from streamtask.broker.scripts import DEFER, MOVE, RELEASE
 from tests.redis.kit import Item, Stage
 
 PAST, FUTURE = 1_600_000_000_000, 4_000_000_000_000
@@ -22,7 +22,7 @@ def defer(stage: Stage, mid: str, at: int, *fields: Arg) -> None:
 
 
 def move(stage: Stage, me: str = "w1", limit: int = 100, lock: int = 60_000, force: int = 0) -> Any:
-    """Moved, ms until the next, the time, are we the mover?"""
+    """Moved, ms until the next, the time, are we the mover, was something given back?"""
     keys = stage.keys
     return stage.run(MOVE, [keys.due, keys.body, keys.stream, keys.where, keys.mover], GROUP, me, limit, lock, force)
 
@@ -32,7 +32,7 @@ def test_what_is_due_moves_in_the_order_of_its_time_and_the_rest_stays(stage: St
     for mid, at in (("late", PAST + 2), ("early", PAST), ("future", FUTURE)):
         defer(stage, mid, at)
     before = stage.time()
-    moved, wait, now, leader = move(stage)
+    moved, wait, now, leader, _ = move(stage)
     assert before <= now <= stage.time()
     assert (moved, leader) == (2, 1)
     assert FUTURE - wait == pytest.approx(now, abs=1)
@@ -88,6 +88,16 @@ def test_two_messages_of_one_id_both_move(stage: Stage) -> None:
     assert list(stage.hash(stage.keys.where)) == ["m"]
 
 
+def test_it_tells_whether_something_was_given_back(stage: Stage) -> None:
+    assert move(stage)[4] == 0, "also where nobody has read yet"
+    stage.group()
+    stage("XADD", stage.keys.stream, "1-1", "id", "a")
+    stage("XREADGROUP", "GROUP", GROUP, "w1", "STREAMS", stage.keys.stream, ">")
+    assert move(stage)[4] == 0
+    stage.run(RELEASE, [stage.keys.stream, stage.keys.suspects], GROUP, "w1", "1-1", 1, 0, "a", 0)
+    assert [move(stage, me)[4] for me in ("w1", "w2")] == [1, 1], "the mover and who stands by"
+
+
 # -- one mover --------
 
 
@@ -95,7 +105,7 @@ def test_one_moves_and_the_others_stand_by(stage: Stage) -> None:
     stage.group()
     assert move(stage, "w1")[3] == 1
     defer(stage, "m", PAST)
-    assert move(stage, "w2")[:2] + move(stage, "w2")[3:] == [0, -1, 0]
+    assert move(stage, "w2")[:2] + move(stage, "w2")[3:4] == [0, -1, 0]
     assert stage.ids() == []
     assert move(stage, "w1")[0] == 1
     assert 0 < stage("PTTL", stage.keys.mover) <= 60_000
@@ -105,7 +115,7 @@ def test_who_knows_of_something_due_moves_it_although_it_is_not_the_mover(stage:
     stage.group()
     move(stage, "w1")
     defer(stage, "m", PAST)
-    moved, _, _, leader = move(stage, "w2", force=1)
+    moved, _, _, leader, _ = move(stage, "w2", force=1)
     assert (moved, leader) == (1, 0)
     assert stage("GET", stage.keys.mover) == b"w1"
 

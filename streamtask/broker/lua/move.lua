@@ -2,12 +2,15 @@
 -- Called by every worker's and beat's mover.
 -- KEYS 1 due, 2 body, 3 stream, 4 where, 5 mover
 -- ARGV 1 group, 2 me, 3 limit, 4 lock ms, 5 "1" to move although another is the mover (a short retry is due here)
--- Returns moved, ms until the next one (-1: none, or another is the mover), the server's time in ms, "1" when we are the mover.
+-- Returns moved, ms until the next one (-1: none, or another is the mover), the server's time in ms, 1 when we are the mover,
+-- 1 when something was given back and waits for a reader (without native CLAIM nothing else wakes one).
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local rows = redis.pcall('XPENDING', KEYS[3], ARGV[1], '-', '+', 1, 'released') -- an error: nobody has read here yet
+local parked = rows[1] and 1 or 0
 local holder = redis.call('GET', KEYS[5])
 if holder and holder ~= ARGV[2] then
-  if ARGV[5] ~= '1' then return {0, -1, now, 0} end
+  if ARGV[5] ~= '1' then return {0, -1, now, 0, parked} end
 end
 redis.call('XACK', KEYS[3], ARGV[1], '0-1') -- must work when the memory is full: what is due was accepted long ago
 if holder == ARGV[2] or not holder then redis.call('SET', KEYS[5], ARGV[2], 'PX', ARGV[4]) end
@@ -42,4 +45,4 @@ for i = 1, #due do
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local wait = head[2] and math.max(0, math.ceil(tonumber(head[2]) - now)) or -1
-return {#due, wait, now, holder == ARGV[2] and 1 or (holder and 0 or 1)}
+return {#due, wait, now, holder == ARGV[2] and 1 or (holder and 0 or 1), parked}
