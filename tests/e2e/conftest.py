@@ -21,14 +21,14 @@ def place(tmp_path: Path, valkey81: Server) -> Iterator[Place]:
 
 
 @pytest.fixture
-def fleets(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Server], Fleet]]:
+def fleets(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets of processes; their logs are shown when the test fails."""
     made: list[Fleet] = []
 
-    def make(server: Server) -> Fleet:
+    def make(server: Server, url: str | None = None) -> Fleet:
         folder = tmp_path / f"fleet-{len(made)}"
         folder.mkdir()
-        made.append(Fleet(folder, server))
+        made.append(Fleet(folder, server, url))
         return made[-1]
 
     before = request.session.testsfailed

@@ -184,19 +184,29 @@ class Report:
 
 
 class Fleet:
-    """Processes of one app on one server, in one folder."""
+    """Processes of one app on one server, in one folder. With `url`, it is by that address that they reach it."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Server, url: str | None = None) -> None:
         self.folder, self.server = folder, server
+        self.url = url or server.url
         self.processes: list[Process] = []
         self.runs = Runs(folder / "runs")
         self.client = redis.Redis.from_url(server.url)
-        self._env = {"STREAMTASK_URL": server.url, RUNS: str(self.runs.path)}
+        self._env = {"STREAMTASK_URL": self.url, RUNS: str(self.runs.path)}
 
     @cached_property
     def app(self) -> StreamTask:
         """The sender: it knows the queues and no task."""
-        return StreamTask("fleet", self.server.url, queues=QUEUES)
+        return StreamTask("fleet", self.url, queues=QUEUES)
+
+    @cached_property
+    def native(self) -> bool:
+        """Does the server have XREADGROUP ... CLAIM?"""
+        try:
+            self.client.xreadgroup("g", "c", {"{fleet}:probe": ">"}, claim_min_idle_time=1)
+        except redis.ResponseError as error:
+            return "NOGROUP" in str(error)
+        return False
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
@@ -204,9 +214,9 @@ class Fleet:
         """Start a worker; it may not be ready yet. `lease` in seconds."""
         return self._start("worker", path, "--lease", str(lease), *args, **env)
 
-    def beat(self, path: str) -> Process:
+    def beat(self, path: str, **env: str) -> Process:
         """Start a beat for a module of this folder."""
-        return self._start("beat", path)
+        return self._start("beat", path, **env)
 
     def _start(self, kind: str, path: str, *args: str, **env: str) -> Process:
         log = self.folder / f"{kind}-{len(self.processes)}.log"
