@@ -15,10 +15,12 @@ from tests.servers import INSTALL, NAMES, Server, available
 
 
 def _need(name: str) -> None:
-    """Skip the test when this server is not installed, or fail it where the servers are required."""
-    if name in available():
-        return
-    text = f"{name} is not installed: {INSTALL}"
+    if name not in available():
+        missing(f"{name} is not installed: {INSTALL}")
+
+
+def missing(text: str) -> None:
+    """Skip the test for want of what is not installed, or fail it where all of that is required."""
     if os.environ.get("CI") == "true" or os.environ.get("STREAMTASK_TEST_REQUIRE_SERVERS") == "1":
         pytest.fail(text, pytrace=False)
     pytest.skip(text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -18,6 +19,32 @@ def alive(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+class Lost:
+    """Time that this machine did not give to who asked for it, in seconds: what limits of time must allow for."""
+
+    #: Seconds that it sleeps; what it oversleeps beyond `USUAL` is lost.
+    SLEEP, USUAL = 0.01, 0.01
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            asleep = time.monotonic()
+            self._ended.wait(self.SLEEP)
+            self.seconds += max(0.0, time.monotonic() - asleep - self.SLEEP - self.USUAL)
 
 
 class _Wait:

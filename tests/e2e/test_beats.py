@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
+import pytest
+
+from tests.conftest import missing
 from tests.e2e.fleet import Fleet
-from tests.servers import Server, StartServer
+from tests.servers import INSTALL, Server, StartServer
+from tests.servers.install import FAKETIME
 from tests.support import eventually
+from tests.worker.kit import one_server
 
 #: Seconds between two ticks.
 EVERY = 0.5
@@ -68,6 +75,52 @@ def test_killed_beats_cost_no_tick_and_double_none(fleet: Fleet) -> None:
     span = sent[-1] - sent[0]
     print(f"\n{fleet.server.name}: {len(sent)} ticks in {span:g} s by 4 beats, 3 killed -9; told by each: {by}")
     assert max(told.values()) == 1
+
+
+def wrong_clock(hours: int) -> dict[str, str]:
+    """The environment of a process whose wall clock is off."""
+    if not FAKETIME.exists():
+        missing(f"libfaketime is not installed: {INSTALL}")
+    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{hours:+d}h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def check_numbers(fleet: Fleet, count: int, hours: int) -> None:
+    """`count` ticks by three beats, one of them with a wrong clock; two are killed at random."""
+    seed = os.environ.get("STREAMTASK_TEST_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"\n{fleet.server.name}: STREAMTASK_TEST_SEED={seed}", flush=True)
+    dice = random.Random(seed)
+    path = fleet.write("deploy", module("often"))
+    off = fleet.beat(path, **wrong_clock(hours)).ready()
+    beats = [off, *(fleet.beat(path).ready() for _ in range(2))]
+    moments = sorted(dice.sample(range(2, count), 2))
+    killed = []
+    for moment in moments:
+        eventually(lambda moment=moment: len(ticks(fleet)) >= moment, 20 + moment)
+        killed.append(beats.pop(dice.randrange(len(beats))))
+        killed[-1].kill9()
+    eventually(lambda: len(ticks(fleet)) >= count, 20 + count)
+    assert [beat.stop() for beat in beats] == [0]
+    sent = check(fleet)
+    entries = [int(id.split(b"-")[0]) / 1000 for id, _ in fleet.client.xrange(fleet.keys().stream)]
+    late = [entry - tick for entry, tick in zip(entries, sent, strict=True)]
+    by = [len(beat.events("beat.tick")) for beat in fleet.processes]
+    text = f"kill -9 after {moments} ticks, the one whose clock is off {'is killed' if off in killed else 'survives'}"
+    print(f"{fleet.server.name}: {len(sent)} ticks, three beats, one {hours:+d} h: {text}; told by each: {by}")
+    print(f"{fleet.server.name}: late by {min(late):.3f} to {max(late):.3f} s")
+    assert min(late) >= 0  # none before its time by Redis
+    assert off in killed or by[0] > 0
+
+
+@one_server
+def test_twenty_ticks_by_three_beats_two_killed_one_an_hour_off(fleet: Fleet) -> None:
+    check_numbers(fleet, 20, hours=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("hours", [1, -1])
+def test_two_hundred_ticks_by_three_beats_two_killed_one_an_hour_off(fleet: Fleet, hours: int) -> None:
+    check_numbers(fleet, 200, hours)
 
 
 def test_a_schedule_that_left_the_code_stops_although_an_old_beat_runs(fleet: Fleet) -> None:

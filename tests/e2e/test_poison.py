@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import pytest
@@ -12,8 +13,28 @@ from tests.support import eventually
 
 LEASE = 0.6
 APP = '''
-import asyncio, os
+import asyncio, os, signal
+from pydantic import BaseModel, field_validator
 from tests.e2e.app_under_test import app, recorded
+
+
+class Hostile(BaseModel):
+    """An argument whose validation crashes the interpreter, as a broken extension would."""
+
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def crash(cls, text: str) -> str:
+        if text == "poison":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return text
+
+
+@app.task(name="hostile", result=False)
+async def hostile(n: int, model: Hostile) -> None:
+    with recorded(n):
+        await asyncio.sleep(0.01)
 
 
 @app.task(name="deadly", result=False)
@@ -45,29 +66,45 @@ async def once(n: int, seconds: float) -> None:
 LONG = pytest.mark.long
 
 
+def send(fleet: Fleet, n: int, how: str, deadly: bool) -> str:
+    """A message that is poison in this way, or an innocent one of the same task; its id."""
+    if how == "decode":
+        return fleet.send("hostile", n=n, model={"text": "poison" if deadly else "good"}).id
+    after = {"start": 0.0, "later": 1.0}[how]
+    return fleet.send("deadly", n=n, **({"after": after} if deadly else {})).id
+
+
 @pytest.mark.parametrize(
-    ("place", "after"), [(50, 0.0), pytest.param(0, 0.0, marks=LONG), pytest.param(50, 0.2, marks=LONG)]
+    ("place", "how"),
+    [
+        (50, "decode"),
+        (50, "start"),
+        pytest.param(0, "decode", marks=LONG),
+        pytest.param(0, "start", marks=LONG),
+        pytest.param(100, "start", marks=LONG),
+        pytest.param(50, "later", marks=LONG),
+    ],
 )
-def test_a_poison_kills_three_workers_and_buries_no_neighbour(fleet: Fleet, place: int, after: float) -> None:
+def test_a_poison_kills_three_workers_and_buries_no_neighbour(fleet: Fleet, place: int, how: str) -> None:
     path = fleet.write("deadly", APP)
-    ids = [fleet.send("deadly", n=n, **({"after": after} if n == place else {})).id for n in range(100)]
+    ids = [send(fleet, n, how, deadly=n == place) for n in range(101)]
     workers: list[Process] = [fleet.worker("--concurrency", "40", path=path, lease=LEASE) for _ in range(2)]
     deaths = 0
     while fleet.left():
         eventually(lambda: fleet.left() == 0 or not all(worker.running for worker in workers), 60)
         for number, worker in enumerate(workers):
             if not worker.running:
-                assert worker.end() == 9
+                assert worker.end() == (-signal.SIGSEGV if how == "decode" else 9)
                 deaths += 1
                 assert deaths <= 3
                 workers[number] = fleet.worker("--concurrency", "40", path=path, lease=LEASE)
     report = fleet.runs.report()
-    print(f"\n{fleet.server.name}: poison at {place} that kills after {after} s: {deaths} deaths, {report}")
+    print(f"\n{fleet.server.name}: poison at {place}, {how}, among 100: {deaths} deaths, {report}")
     (dead,) = fleet.dead()
     assert (dead[b"dead_id"].decode(), dead[b"dead_reason"]) == (ids[place], b"poison")
     assert fleet.runs.ended() == set(ids) - {ids[place]}
     assert deaths == 3
-    assert len(report.starts[ids[place]]) == 3
+    assert len(report.starts[ids[place]]) == (0 if how == "decode" else 3)
     assert fleet.client.hlen(fleet.keys().suspects) == 0
     assert [worker.ready().stop() for worker in workers] == [0, 0]
 

