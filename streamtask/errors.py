@@ -10,6 +10,7 @@
     ├── NotInTask (RuntimeError)          `current()` outside a task
     ├── WouldBlock (RuntimeError)         a blocking wait where it would stop other work
     ├── SendError (ConnectionError)       Redis did not take the message
+    │   ├── MaybeSent                     the answer was lost: the message is there or not
     │   └── NoRedis                       no server where one was looked for
     ├── AlreadyQueued                     `Unique(on_conflict="raise")` met a live holder
     ├── TaskFailed                        `.get()` on a task that became a dead letter
@@ -22,6 +23,8 @@ What user code raises to steer its own task (`Retry`, `Reject`, `Snooze`) is no 
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class StreamTaskError(Exception):
@@ -61,14 +64,27 @@ class WouldBlock(StreamTaskError, RuntimeError):
 
 
 class SendError(StreamTaskError, ConnectionError):
-    """Redis did not accept the message, or did not say so within `send_timeout` seconds.
+    """Redis refused the message, or could not be reached within `send_timeout` seconds; it is not there.
 
-    `errors` maps the index of each failed call to its error where many were sent at once.
+    `errors` maps the index of each failed call to its error where many were sent at once: refused, not sent, or
+    MaybeSent. Of the kind MaybeSent itself it says that some may be there.
     """
 
     def __init__(self, message: str, errors: dict[int, Exception] | None = None) -> None:
         super().__init__(message)
         self.errors = errors or {}
+
+
+class MaybeSent(SendError):
+    """The message was sent and the answer was lost: Redis took it, or not. The text says what to do.
+
+    `ids` are the message ids in doubt. It is raised where sending again by ourselves could double a message: after
+    `send_timeout` seconds, and at once for plain calls on servers without an idempotent XADD (before Redis 8.6.2).
+    """
+
+    def __init__(self, message: str, ids: Sequence[str], errors: dict[int, Exception] | None = None) -> None:
+        super().__init__(message, errors)
+        self.ids = tuple(ids)
 
 
 class NoRedis(SendError):

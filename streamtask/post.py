@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from streamtask.broker.keys import QueueKeys
     from streamtask.broker.lookup import MessageInfo, Record
-    from streamtask.broker.sender import Outgoing, Receipt, Sender, Steps
+    from streamtask.broker.outgoing import Outgoing, Receipt
+    from streamtask.broker.sender import Sender, Steps
     from streamtask.broker.watch import SyncWatch, Watch
     from streamtask.settings import Settings
 
@@ -74,8 +75,8 @@ class Post:
 
     @cached_property
     def build(self) -> Callable[..., Outgoing]:
-        """`sender.build`, loaded at first use."""
-        from streamtask.broker.sender import build
+        """`outgoing.build`, loaded at first use."""
+        from streamtask.broker.outgoing import build
 
         return build
 

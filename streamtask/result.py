@@ -16,6 +16,7 @@ from streamtask.errors import Cancelled, Expired, ResultExpired, ResultsDisabled
 if TYPE_CHECKING:  # the client is loaded at first use
     from streamtask.broker.keys import QueueKeys
     from streamtask.broker.lookup import MessageInfo, Record, Status
+    from streamtask.broker.sender import Steps
     from streamtask.post import Post
     from streamtask.signature import Signature
 
@@ -108,7 +109,7 @@ class Result(Generic[R]):
                 "task, or get(allow_in_task=True) if you are sure that slots are left"
             )
 
-    def _look(self) -> Generator[list[Any], list[Any], tuple[Record | None, bool]]:
+    def _look(self) -> Steps[tuple[Record | None, bool]]:
         """The record, and whether the message is still somewhere when there is none."""
         (raw,) = yield [("GET", self._keys.result(self.id))]
         if isinstance(raw, bytes):

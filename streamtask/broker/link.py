@@ -17,8 +17,15 @@ import redis.asyncio.connection as aio
 import redis.connection as blocking
 from hiredis import pack_command
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -36,12 +43,25 @@ PIECE = 65_536
 
 #: What a disconnected or unreachable server looks like.
 CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
+#: Refusals that redis-py counts as connection errors: the command was answered, and did not run.
+_REFUSALS = (AuthenticationError, BusyLoadingError)
 #: Errors of a server that will be able again: beginnings of their texts, beside the connection errors.
 _PASSING = (
     "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "NOSCRIPT",
     "BUSY", "UNBLOCKED", "OOM", "command not allowed when used memory", "Redis is loading",
     "You can't write against a read only", "No matching script",
 )  # fmt: skip
+
+
+class Cut(RedisConnectionError):
+    """The connection failed after commands had been sent. `replies` came before; the other commands ran or did not.
+
+    `refused`: the first of the others was refused, so that one surely did not run.
+    """
+
+    def __init__(self, error: BaseException, replies: list[Any]) -> None:
+        super().__init__(str(error))
+        self.replies, self.refused = replies, isinstance(error, _REFUSALS)
 
 
 def passing(error: BaseException | str) -> bool:
@@ -115,15 +135,28 @@ class Link:
             return await self.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """Send many commands in one write; an error reply stands in the list as an exception."""
+        """Send many commands in one write; an error reply stands in the list as an exception.
+
+        Raises Cut when the connection fails after that: some may have run.
+        """
+        replies: list[Any] = []
         async with self._lock:
+            sent = False
             try:
                 async with asyncio.timeout(self._timeout):
-                    return await self._exchange(commands)
+                    if not self._connection.is_connected:
+                        await self._connection.connect()
+                    sent = True
+                    await self._exchange(commands, replies)
+                    return replies
             except BaseException as error:
                 await self.close()  # what is still to come would be taken for the next command's reply
-                if isinstance(error, TimeoutError):
-                    raise RedisTimeoutError(f"no answer within {self._timeout:g} s") from None
+                late = isinstance(error, TimeoutError)
+                cause = RedisTimeoutError(f"no answer within {self._timeout:g} s") if late else error
+                if sent and isinstance(cause, CONNECTION_ERRORS):
+                    raise Cut(cause, replies) from cause
+                if late:
+                    raise cause from None
                 raise
 
     async def refresh(self) -> None:
@@ -135,37 +168,42 @@ class Link:
         """Close the connection; a later call opens it again."""
         await self._connection.disconnect(nowait=True)
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: Sequence[Command], replies: list[Any]) -> None:
         connection = self._connection
-        if not connection.is_connected:
-            await connection.connect()
         await connection.send_packed_command(packed(commands), check_health=False)
-        replies: list[Any] = []
         for _ in commands:
             try:
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
-        return replies
 
 
 class LinkPool:
     """Links of one event loop for callers that come side by side; at most `size` are open."""
 
     def __init__(self, url: str, *, timeout: float, name: str | None = None, size: int = 50) -> None:
-        self._make: Callable[[], Link] = lambda: Link(url, timeout=timeout, name=name)
+        self._make: Callable[[float], Link] = lambda timeout: Link(url, timeout=timeout, name=name)
+        self._timeout = timeout
         self._idle: list[Link] = []
         self._places = asyncio.Semaphore(size)
 
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands on a free link; see `Link.batch`."""
         async with self._places:
-            link = self._idle.pop() if self._idle else self._make()
+            link = self._idle.pop() if self._idle else self._make(self._timeout)
             try:
                 await link.refresh()
                 return await link.batch(commands)
             finally:
                 self._idle.append(link)
+
+    async def once(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        """Send commands on a link of their own that waits no longer than `timeout` seconds."""
+        link = self._make(timeout)
+        try:
+            return await link.batch(commands)
+        finally:
+            await link.close()
 
     async def close(self) -> None:
         """Close all idle links."""
@@ -196,21 +234,26 @@ class SyncLink:
             return self.call("EVAL", script.text, len(keys), *keys, *args)
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """Send many commands in one write; an error reply stands in the list as an exception."""
+        """Send many commands in one write; an error reply stands in the list as an exception.
+
+        Raises Cut when the connection fails after that: some may have run.
+        """
+        replies: list[Any] = []
         with self._lock:
             connection = self._connection
             connection.connect()
             try:
                 connection.send_packed_command(packed(commands), check_health=False)
-                replies: list[Any] = []
                 for _ in commands:
                     try:
                         replies.append(connection.read_response())
                     except ResponseError as error:
                         replies.append(error)
                 return replies
-            except BaseException:
+            except BaseException as error:
                 connection.disconnect()
+                if isinstance(error, CONNECTION_ERRORS):
+                    raise Cut(error, replies) from error
                 raise
 
     def refresh(self) -> None:
@@ -231,7 +274,8 @@ class SyncLinkPool:
     """Blocking links for the threads of a process."""
 
     def __init__(self, url: str, *, timeout: float, name: str | None = None) -> None:
-        self._make: Callable[[], SyncLink] = lambda: SyncLink(url, timeout=timeout, name=name)
+        self._make: Callable[[float], SyncLink] = lambda timeout: SyncLink(url, timeout=timeout, name=name)
+        self._timeout = timeout
         self._idle: list[SyncLink] = []
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
@@ -239,12 +283,20 @@ class SyncLinkPool:
         try:
             link = self._idle.pop()
         except IndexError:
-            link = self._make()
+            link = self._make(self._timeout)
         try:
             link.refresh()
             return link.batch(commands)
         finally:
             self._idle.append(link)
+
+    def once(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        """Send commands on a link of their own that waits no longer than `timeout` seconds for each answer."""
+        link = self._make(timeout)
+        try:
+            return link.batch(commands)
+        finally:
+            link.close()
 
     def close(self) -> None:
         """Close all idle links."""
@@ -253,6 +305,6 @@ class SyncLinkPool:
 
 
 __all__ = [
-    "CONNECTION_ERRORS", "Arg", "Command", "Link", "LinkPool", "NoScriptError", "RedisError", "ResponseError",
-    "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing", "safe_url",
+    "CONNECTION_ERRORS", "Arg", "Command", "Cut", "Link", "LinkPool", "NoPermissionError", "NoScriptError",
+    "RedisError", "ResponseError", "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing", "safe_url",
 ]  # fmt: skip

@@ -1,110 +1,24 @@
-"""Sending: a producer's command is built once, as data; the blocking or the asyncio client carries it."""
+"""The clients of a process that sends: a conversation with Redis is data, and either client carries it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from streamtask.address import Address, safe_url
-from streamtask.broker import keys as names
-from streamtask.broker.keys import QueueKeys
-from streamtask.broker.link import (
-    CONNECTION_ERRORS,
-    Command,
-    LinkPool,
-    NoScriptError,
-    SyncLinkPool,
-    call_of,
-)  # fmt: skip
-from streamtask.broker.scripts import ALL, DEFER, ENQ
-from streamtask.context import Context
+from streamtask.broker.link import CONNECTION_ERRORS, LinkPool, SyncLinkPool
+from streamtask.broker.outgoing import Outgoing
+from streamtask.broker.sending import Again, Receipts, Sending, Turn
 from streamtask.embedded import ensure
 from streamtask.errors import NoRedis, SendError
-from streamtask.message import Message, new_id
-from streamtask.options import CallOptions
 
-#: Messages in one round trip of `delay_many`.
-CHUNK = 1000
-#: Milliseconds for which a `message_id` chosen by the caller is remembered: 7 days.
-MESSAGE_ID_TTL = 7 * 86_400_000
 T = TypeVar("T")
 #: A conversation as data: yields commands, is sent their replies, returns what it found out.
-Steps = Generator[list[Command], list[Any], T]
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What Redis said: the entry id where there is one, or the id of the message that was there before."""
-
-    entry_id: str | None = None
-    holder: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """On its way; `due` is ms from now, or since the epoch if `absolute`; `locks` are keys and their ttl in ms."""
-
-    message: Message
-    queue: str
-    keys: QueueKeys
-    due: int | None = None
-    absolute: bool = False
-    locks: tuple[tuple[str, int], ...] = ()
-
-    def command(self) -> Command:
-        """XADD where nothing more is asked for, else the script that is needed."""
-        fields = self.message.fields()
-        if self.due is not None:
-            when = (self.due, 1 if self.absolute else 0)
-            lock_args = (len(self.locks), *(ttl for _, ttl in self.locks))
-            keys = (self.keys.due, self.keys.body, *(key for key, _ in self.locks))
-            return call_of(DEFER, keys, (self.message.id, *when, *lock_args, *fields))
-        if self.locks:
-            keys = (self.keys.stream, *(key for key, _ in self.locks))
-            return call_of(ENQ, keys, (self.message.id, len(self.locks), *(ttl for _, ttl in self.locks), *fields))
-        return ("XADD", self.keys.stream, "*", *fields)
-
-    def receipt(self, reply: Any) -> Receipt:
-        """Read the command's reply."""
-        if isinstance(reply, bytes):
-            return Receipt(entry_id=reply.decode())
-        status, text = reply
-        if status == 1:
-            return Receipt(entry_id=None if self.due is not None else text.decode())
-        return Receipt(holder=self.message.id if status == 2 else text.decode())
-
-
-def build(
-    keys: QueueKeys,
-    task: str,
-    queue: str,
-    args: bytes,
-    meta: dict[str, Any],
-    call: CallOptions,
-    lock: tuple[str, int, str] | None,
-    context: Context | None,
-) -> Outgoing:
-    """A message and how it must be sent. `lock` is a unique key: its hash, its ttl in ms, the meta's `unique`."""
-    message_id = call.message_id or new_id()
-    locks: tuple[tuple[str, int], ...] = ()
-    if call.message_id:
-        locks = ((keys.sent(message_id), MESSAGE_ID_TTL),)
-    if lock is not None:
-        locks = (*locks, (keys.unique(task, lock[0]), lock[1]))
-    if context is not None:
-        meta = {**meta, "parent": context.id, "root": context.root}
-    due, absolute = None, False
-    if call.eta is not None:
-        due, absolute = int(call.eta.timestamp() * 1000), True
-    elif call.countdown:
-        due = int(call.countdown * 1000)
-    if due is not None:
-        meta = {**meta, "deferred": True}  # tells the worker that `where` knows this message
-    return Outgoing(Message(message_id, task, args, meta), queue, keys, due, absolute, locks)
+Steps = Generator[Turn, list[Any], T]
 
 
 class Sender:
@@ -113,33 +27,40 @@ class Sender:
     def __init__(self, where: Address, namespace: str, timeout: float) -> None:
         self.address, self.namespace = where, namespace
         self._url, self._timeout = where.url, timeout
-        self._announced: set[str] = set()
+        self._sending = Sending(namespace, timeout)
         self._sync: SyncLinkPool | None = None
         self._loops: dict[asyncio.AbstractEventLoop, LinkPool] = {}
         ref = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget(ref()))
 
-    def send(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
-        """Send all, a thousand a round trip; an error stands at its message's place, SendError when Redis is away."""
-        return self.drive(self._sending(outgoing))
+    def send(self, outgoing: Sequence[Outgoing]) -> Receipts:
+        """Send all, a thousand a round trip; a refusal stands at its message's place.
 
-    async def asend(self, outgoing: Sequence[Outgoing]) -> list[Receipt | Exception]:
+        Raises SendError when Redis is away, and MaybeSent when answers were lost.
+        """
+        return self.drive(self._sending.send(outgoing))
+
+    async def asend(self, outgoing: Sequence[Outgoing]) -> Receipts:
         """The asyncio twin of `send`."""
-        return await self.adrive(self._sending(outgoing))
+        return await self.adrive(self._sending.send(outgoing))
 
     def drive(self, steps: Steps[T]) -> T:
         """Carry a conversation over the blocking client."""
         if self._sync is None:
             self._sync = SyncLinkPool(self.url(), timeout=self._timeout)
         try:
-            commands = next(steps)
+            turn = next(steps)
             while True:
                 try:
-                    replies = self._sync.batch(commands)
+                    if isinstance(turn, Again):
+                        time.sleep(turn.pause)
+                        replies = self._sync.once(turn.commands, turn.timeout)
+                    else:
+                        replies = self._sync.batch(turn)
                 except CONNECTION_ERRORS as error:
-                    commands = steps.throw(self.unreachable(error))
+                    turn = steps.throw(self.unreachable(error))
                 else:
-                    commands = steps.send(replies)
+                    turn = steps.send(replies)
         except StopIteration as end:
             found: T = end.value
             return found
@@ -148,14 +69,18 @@ class Sender:
         """Carry a conversation over the running loop's client."""
         pool = self._pool()
         try:
-            commands = next(steps)
+            turn = next(steps)
             while True:
                 try:
-                    replies = await pool.batch(commands)
+                    if isinstance(turn, Again):
+                        await asyncio.sleep(turn.pause)
+                        replies = await pool.once(turn.commands, turn.timeout)
+                    else:
+                        replies = await pool.batch(turn)
                 except CONNECTION_ERRORS as error:
-                    commands = steps.throw(self.unreachable(error))
+                    turn = steps.throw(self.unreachable(error))
                 else:
-                    commands = steps.send(replies)
+                    turn = steps.send(replies)
         except StopIteration as end:
             found: T = end.value
             return found
@@ -203,34 +128,6 @@ class Sender:
         if pool is not None:
             await pool.close()
 
-    def _sending(self, outgoing: Sequence[Outgoing]) -> Steps[list[Receipt | Exception]]:
-        receipts: list[Receipt | Exception] = []
-        for start in range(0, len(outgoing), CHUNK):
-            try:
-                receipts += yield from self._chunk(outgoing[start : start + CHUNK])
-            except SendError as error:  # the chunks before it were answered; of this one, some may have been accepted
-                refused = {i: receipt for i, receipt in enumerate(receipts) if isinstance(receipt, Exception)}
-                error.errors = refused | dict.fromkeys(range(start, len(outgoing)), error)
-                raise
-        return receipts
-
-    def _chunk(self, chunk: Sequence[Outgoing]) -> Steps[list[Receipt | Exception]]:
-        fresh = {item.queue for item in chunk} - self._announced
-        announcement: list[Command] = []
-        if fresh:
-            announcement = [("SADD", names.queues(self.namespace), *fresh), ("SADD", names.NAMESPACES, self.namespace)]
-        replies = yield [*announcement, *(item.command() for item in chunk)]
-        if not any(isinstance(reply, Exception) for reply in replies[: len(announcement)]):
-            self._announced |= fresh
-        replies = replies[len(announcement) :]
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            again = yield [("SCRIPT", "LOAD", s.text) for s in ALL] + [chunk[i].command() for i in unknown]
-            for i, reply in zip(unknown, again[len(ALL) :], strict=True):
-                replies[i] = reply
-        pairs = zip(chunk, replies, strict=True)
-        return [reply if isinstance(reply, Exception) else item.receipt(reply) for item, reply in pairs]
-
 
 #: Clients that a forked child found in its memory. Kept, for to close them would end the parent's connections.
 _inherited: list[object] = []
@@ -242,3 +139,4 @@ def _forget(sender: Sender | None) -> None:
         _inherited.append((sender._sync, sender._loops))
         sender._sync = None
         sender._loops = {}
+        sender._sending.forked()

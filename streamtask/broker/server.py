@@ -72,6 +72,12 @@ def answers(replies: Sequence[Any]) -> Server:
     )
 
 
+def idmp_is_flawed(hello: Sequence[Any]) -> bool:
+    """Has the server, by its reply to HELLO, an idempotent XADD that may forget? Redis mended it in 8.6.2."""
+    facts = dict(zip(hello[::2], hello[1::2], strict=False))
+    return facts.get(b"server") == b"redis" and facts.get(b"version") in {b"8.6.0", b"8.6.1"}
+
+
 def parse_info(raw: bytes) -> dict[str, str]:
     """INFO's text as a dict."""
     lines = raw.decode(errors="replace").splitlines()

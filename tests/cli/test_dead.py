@@ -241,7 +241,7 @@ def test_a_worker_buries_and_a_replay_lets_it_run_again(shell: Shell, client: re
     shell.work_off()
     shown = ok_json(shell.url, "show", letter["id"])["message"]
     assert (shown["status"], shown["result"]) == ("done", "ann")
-    assert client.keys("*unique*") == []
+    assert client.keys("*:unique:*once:*") == []
 
 
 def test_an_entry_may_bring_fields_of_the_same_names() -> None:

@@ -44,7 +44,7 @@ async def test_a_key_is_held_while_its_message_waits_runs_and_waits_again(lab: L
         False, False, True, True, True, False,
     ]  # fmt: skip
     assert {r.id for r in (first, while_waiting, while_due, while_running)} == {first.id}
-    assert list(lab.client.scan_iter("*:unique:*")) == []
+    assert list(lab.client.scan_iter("*:unique:summary:*")) == []
 
 
 async def test_a_dead_letter_frees_its_key(lab: Lab) -> None:
@@ -59,7 +59,7 @@ async def test_a_dead_letter_frees_its_key(lab: Lab) -> None:
             with pytest.raises(TaskFailed):
                 await result.aget(10)
     assert len(lab.dead()) == 3
-    assert list(lab.client.scan_iter("*:unique:*")) == []
+    assert list(lab.client.scan_iter("*:unique:fail:*")) == []
 
 
 async def test_an_expired_message_frees_its_key(lab: Lab) -> None:
@@ -86,7 +86,7 @@ async def test_a_key_that_lives_by_the_clock_outlives_its_message(lab: Lab) -> N
         await lab.empty()
         second = await task.adelay(1)
     assert (second.duplicate, second.id) == (True, first.id)
-    (key,) = lab.client.scan_iter("*:unique:*")
+    (key,) = lab.client.scan_iter("*:unique:once:*")
     assert 0 < lab.client.pttl(key) <= 60_000
 
 
