@@ -267,6 +267,7 @@ def test_who_may_only_add_still_sends(server: Server, shop: Shop, rights: str) -
         small.pack.delay(n)
     small.close()
     server.ask("ACL DELUSER small")
+    server.ask("ACL LOG RESET")
     assert numbers(shop) == [0, 1, 2]
 
 
