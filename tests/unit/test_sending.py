@@ -103,6 +103,17 @@ def test_an_answer_that_came_before_the_cut_counts() -> None:
     assert [str(found) for found in end(steps, [b"1-3"])][1] == "OOM"
 
 
+def test_redis_knows_a_message_by_its_own_id_and_each_send_under_way_by_another_producer_id() -> None:
+    """A counter would begin anew in another process, and Redis would take its first message for a repetition."""
+    both = known(idmp=True)
+    first, second = outgoing(2)
+    one, other = next(both.send([first])), next(both.send([second]))
+    assert [one[0][4], other[0][4]] == [first.message.id, second.message.id]
+    assert one[0][3] == other[0][3], "the first send was dropped, so its producer id is free"
+    under_way = both.send([first])
+    assert next(under_way)[0][3] != next(both.send([second]))[0][3]
+
+
 def test_when_only_what_is_said_beside_was_lost_nothing_is_sent_again() -> None:
     fresh = Sending("ns", 2.0)
     steps = fresh.send(outgoing())
