@@ -124,6 +124,8 @@ class Fetcher:
             return False  # there may be more of it
         if self._stopping.is_set():
             return False
+        # What was renewed meanwhile may have taken the room.
+        able = [queue for queue in able if self._executor.demand(queue.kinds) > 0]
         if not able:
             await self._executor.roomy.wait()
             return False

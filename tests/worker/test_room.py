@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from typing import Any
 
 from tests.support import aeventually
 from tests.worker.kit import Lab, two_servers
@@ -116,3 +118,37 @@ async def test_no_more_is_read_than_there_is_room_for(lab: Lab) -> None:
         assert len(lab.pending()) == 3
         gate.set()
         await lab.empty()
+
+
+async def test_room_that_is_taken_while_it_looks_for_old_messages(lab: Lab) -> None:
+    """What waited for its renewal may start during that look; then there is nothing to ask for."""
+    ran: list[int] = []
+
+    async def quick(i: int) -> None:
+        ran.append(i)
+
+    one = lab.task(quick, queue="one", result=False)
+    lab.task(quick, queue="two", name="other")
+    async with lab.worker(concurrency=1, prefetch=0.0) as worker:
+        fetcher, executor, looks = worker.fetcher, worker.executor, 0
+        take = fetcher._take
+
+        def leave() -> None:
+            executor.running["coroutine"] -= 1
+            executor.roomy.set()
+
+        async def taken(wants: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            fetcher._take = take
+            executor.running["coroutine"] += 1
+            fetcher._flowing = {lab.keys("one").stream}
+            asyncio.get_running_loop().call_later(0.05, leave)
+            return False
+
+        fetcher._take = taken
+        one.delay(1)
+        await aeventually(lambda: looks == 1 and ran == [1])
+        one.delay(2)
+        await aeventually(lambda: ran == [1, 2])
+        await lab.empty("one", "two")
