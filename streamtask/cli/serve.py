@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -24,6 +24,7 @@ from streamtask.logs import LogReporter, adopt_logging, to_stderr
 if sys.platform != "win32":
     import uvloop
 
+T = TypeVar("T")
 #: The fix for a Redis that may throw tasks away.
 NO_EVICTION = "Set maxmemory-policy noeviction (and give the cache a Redis of its own)"
 
@@ -38,10 +39,10 @@ def open_app(options: Globals, argument: str | None, include: tuple[str, ...] = 
     return loaded
 
 
-async def connect(app: StreamTask, connecting: Awaitable[None]) -> None:
-    """Wait for the first connection; SendError that says what to do when Redis is not there."""
+async def connect(app: StreamTask, asking: Awaitable[T]) -> T:
+    """Wait for what a start asks of Redis; SendError that says what to do when it is not there."""
     try:
-        await connecting
+        return await asking
     except CONNECTION_ERRORS as error:
         raise app.post.sender.unreachable(error) from None
 

@@ -61,7 +61,7 @@ class Working:
             await self._introduce()
             if self.beat is not None:
                 await serve.connect(self.app, self.beat.connect())
-            waiting = await self.worker.waiting()
+            waiting = await serve.connect(self.app, self.worker.waiting())
             took = (time.monotonic() - BEGAN) * 1000
             are = "message is" if waiting == 1 else "messages are"
             text = f"ready in {took:.0f} ms, {waiting:,} {are} waiting"

@@ -104,14 +104,17 @@ class Chaos:
 
     def _over(self, moments: Sequence[object]) -> bool:
         """Was everything sent, broken and finished?"""
-        self.producer.finished = self._progress.count() + self._deaths() + len(self.flushed)
-        if self.producer.error is not None:
-            raise self.producer.error
+        self.producer.wanted = bool(moments)
         self._tend()
         return not moments and not self.producer.is_alive() and self.fleet.left() == 0 and self.fleet.pending() == 0
 
     def _tend(self) -> None:
-        """What systemd or Kubernetes do: a worker that ended is started again."""
+        """Let the producer know how far the workers are. And what systemd or Kubernetes do: a worker that ended is
+        started again.
+        """
+        if self.producer.error is not None:
+            raise self.producer.error
+        self.producer.finished = self._progress.count() + self._deaths() + len(self.flushed)
         for number, worker in enumerate(self.workers):
             if not worker.running:
                 self._check_end(worker)

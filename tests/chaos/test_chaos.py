@@ -31,6 +31,7 @@ def check(run: Chaos) -> Judgement:
     return found
 
 
+@pytest.mark.long  # each seed is another run: what one finds is mended here, not where all other changes wait for it
 def test_chaos(make_chaos: MakeChaos, server_name: str) -> None:
     check(make_chaos(server_name, SHORT))
 
@@ -41,6 +42,7 @@ def test_chaos_long(make_chaos: MakeChaos, server_name: str) -> None:
     check(make_chaos(server_name, LONG))
 
 
+@pytest.mark.long
 def test_flushall_loses_what_redis_held_and_nothing_else(make_chaos: MakeChaos, server_name: str) -> None:
     """What was finished stays finished, what is sent afterwards is done, and the workers go on by themselves."""
     run = make_chaos(server_name, FLUSHES)
