@@ -22,6 +22,7 @@ from redis.exceptions import (
     BusyLoadingError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
 )
@@ -306,5 +307,6 @@ class SyncLinkPool:
 
 __all__ = [
     "CONNECTION_ERRORS", "Arg", "Command", "Cut", "Link", "LinkPool", "NoPermissionError", "NoScriptError",
-    "RedisError", "ResponseError", "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing", "safe_url",
+    "OutOfMemoryError", "RedisError", "ResponseError", "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing",
+    "safe_url",
 ]  # fmt: skip

@@ -284,7 +284,11 @@ class Worker:
         return await self.broker.marked(delivery.queue.keys, delivery.message_id, (delivery.id, delivery.count))
 
     def _lost(self, delivery: Delivery, count: int, gone: bool) -> None:
-        if delivery.queue.held.get(delivery.id) is not delivery or delivery.count != count:
+        if delivery.queue.held.get(delivery.id) is not delivery:
+            return
+        if delivery.count != count:  # it has come to us again meanwhile, so the answer is about an old token
+            if delivery.unsure:
+                self._refresh(delivery)
             return
         if delivery.state is State.SETTLING or (gone and delivery.state is State.RUNNING):
             return  # the verdict will find out by itself; a healthy attempt is not stopped because its entry is gone
@@ -312,7 +316,9 @@ class Worker:
             await asyncio.sleep(1 / PARTS)
             gap = time.monotonic() - self._beat_at - 1 / PARTS
             if gap > 0.1:
-                self._gap, self._gap_at = gap, time.monotonic()
+                now = time.monotonic()
+                longest = self._gap if now - self._gap_at < self.lease else 0.0  # what is old may still be under way
+                self._gap, self._gap_at = max(gap, longest), now
             self._prefetch.beat()
             self.executor.overdue(max(4 * self.options.prefetch, 0.5))
 

@@ -43,13 +43,14 @@ class Delivery:
 
     `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh.
     `stopped_as` says what a cancelled attempt counts as; `given_back`, that it may come again as a new delivery.
+    `unsure`: it waits for a renewal to say that it is ours, and is in no buffer meanwhile.
     `alone`: a call with its verdict was refused, so the next one holds no other; `by_copy`: its body cannot be sent.
     """
 
     __slots__ = (
         "alone", "by_copy", "confirmed_at", "context", "count", "ended_at", "entered", "fields", "given_back", "id",
         "marked", "message", "queue", "received_at", "reserved", "runner", "started_at", "started_ms", "state",
-        "stopped_as", "task", "uncertain",
+        "stopped_as", "task", "uncertain", "unsure",
     )  # fmt: skip
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
@@ -63,7 +64,7 @@ class Delivery:
         self.stopped_as: Outcome | None = None
         self.started_at, self.started_ms, self.ended_at = 0.0, 0, 0.0
         self.alone = self.by_copy = False
-        self.uncertain = self.marked = self.reserved = self.given_back = self.entered = False
+        self.uncertain = self.marked = self.reserved = self.given_back = self.entered = self.unsure = False
 
     @property
     def kind(self) -> Kind:

@@ -78,6 +78,7 @@ class Executor:
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
         suspects.crowded = self._crowded_suspect
         suspects.busy = lambda: any(self.running.values())
+        suspects.full = lambda delivery: self.running[delivery.kind] >= self._slots[delivery.kind]
 
     # -- demand ------------------------------------------------------------------------------------------------------
 
@@ -111,12 +112,15 @@ class Executor:
             self._place(delivery)
 
     def resume(self, delivery: Delivery) -> None:
-        """It had waited for a renewal, and is ours: go on."""
-        if delivery.state is State.BUFFERED and not self.draining:
-            if delivery is self._suspects.running:
-                self.start(delivery)
-            else:
-                self._place(delivery)
+        """It had waited for a renewal, and is ours: go on. Told twice, as after a lost answer, it goes on once."""
+        if not delivery.unsure or delivery.state is not State.BUFFERED or self.draining:
+            return
+        delivery.unsure = False
+        if delivery is self._suspects.running:
+            self.start(delivery)
+            self._left_lane(delivery)
+        else:
+            self._place(delivery)
 
     def _place(self, delivery: Delivery) -> None:
         """Into a slot, or into the buffer of its kind."""
@@ -130,14 +134,15 @@ class Executor:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
         now = time.monotonic()
         if now - delivery.confirmed_at >= delivery.queue.lease / 2 or self._silent():
+            delivery.unsure = True
             self._refresh(delivery)
             return
         task = delivery.task
         assert task is not None, "only a known task is started"
         if delivery.count >= task.task_options.max_deliveries and not delivery.marked:
-            # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile.
-            self.running[delivery.kind] += 1
-            delivery.reserved = True
+            if delivery.count < 2:  # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile
+                self.running[delivery.kind] += 1
+                delivery.reserved = True
             self._suspects.add(delivery)
             return
         try:
@@ -270,7 +275,11 @@ class Executor:
             self.fill()
             return
         self.start(delivery)
-        if delivery.settling:  # unreadable, late or misfit: it never ran
+        self._left_lane(delivery)
+
+    def _left_lane(self, delivery: Delivery) -> None:
+        """Unreadable, late or misfit, it never ran: the lane is free again."""
+        if delivery.settling:
             self._suspects.ended(delivery)
             self.fill()
 
@@ -320,6 +329,7 @@ class Executor:
             return
         self._remove(delivery)
         if delivery.state is State.BUFFERED:
+            self._unreserve(delivery)
             self._conclude(delivery, Lost())
             self._suspects.ended(delivery)
             self.fill()  # the fetcher may have waited for the lane to be empty

@@ -15,11 +15,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP
-from streamtask.broker.link import CONNECTION_ERRORS, READ_TIMEOUT, ResponseError, SyncLink
+from streamtask.broker.link import (
+    CONNECTION_ERRORS,
+    READ_TIMEOUT,
+    OutOfMemoryError,
+    ResponseError,
+    SyncLink,
+    passing,
+)
 from streamtask.broker.scripts import RENEW
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.contact import Contact
@@ -129,8 +135,13 @@ class Leases:
             due = [d for d in tuple(queue.held.values()) if d.confirmed_at < limit or id(d) in urgent]
             for start in range(0, len(due), IDS):
                 self._renew(queue, [(d, d.count) for d in due[start : start + IDS]], urgent)
-        with suppress(ResponseError):  # a full Redis refuses to be told who works; it renews all the same
+        try:
             self._link.call("SET", self._presence_key, self._presence(), "PX", int(self._contact.lease * 3000))
+        except ResponseError as error:
+            # A full Redis refuses to be told who works, and a right may be missing: it renews all the same. One that
+            # refuses all writes for a while renews nobody, so it must count as silent, also for who holds nothing.
+            if passing(error) and not isinstance(error, OutOfMemoryError):
+                raise
         self._contact.heard(sent_at)
         self.last_good = sent_at
 

@@ -6,8 +6,8 @@ already is proof, and buries it. Messages that were only buffered beside a kille
 for it.
 
 A worker is not to stand still for an hour behind a task that takes so long. Who cannot leave a suspect alone soon gives
-it back, once; another worker may have the peace. If it comes again it starts beside what runs, without a mark, so that
-nobody's crash can convict it.
+it back, once; another worker may have the peace. If it comes again and there is a free slot, it starts beside what
+runs, without a mark, so that nobody's crash can convict it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ REMEMBERED = 1000
 
 class Suspects:
     """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, `lost(delivery)`,
-    `crowded(delivery)`, which gives back, and `busy()`, which tells whether any task runs.
+    `crowded(delivery)`, which gives back, and `busy()` and `full(delivery)`, which tell whether any task runs, and
+    whether all slots are taken.
 
     First deliveries come here too where `max_deliveries` is 1: every start of theirs is marked, but they need no lane.
     """
@@ -45,6 +46,7 @@ class Suspects:
         self.lost: Callable[[Delivery], None] = lambda _delivery: None
         self.crowded: Callable[[Delivery], None] = lambda _delivery: None
         self.busy: Callable[[], bool] = lambda: False
+        self.full: Callable[[Delivery], bool] = lambda _delivery: False
         self._lane: deque[Delivery] = deque()
         self._first_starts: deque[Delivery] = deque()
         self.running: Delivery | None = None
@@ -104,11 +106,13 @@ class Suspects:
             await self._start([self._first_starts.popleft() for _ in range(min(len(self._first_starts), 200))])
             return
         suspect = self.running = self._lane.popleft()
-        if await self._proven(suspect) or await self._alone(suspect) or _at_most_once(suspect):
+        if await self._proven(suspect) or await self._alone(suspect):
             await self._start([suspect])
         elif suspect.settling:  # given back or lost while it waited
             self.lost(suspect)
-        elif suspect.id in self._given_back:
+        elif _at_most_once(suspect) and not self.full(suspect):
+            await self._start([suspect])
+        elif suspect.id in self._given_back and not self.full(suspect):
             self.ready(suspect, 0)
         else:
             self._given_back[suspect.id] = None

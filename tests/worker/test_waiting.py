@@ -1,0 +1,241 @@
+"""What waits for a renewal, a mark or peace goes on exactly once, whatever happens meanwhile, and blocks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from streamtask import current
+from streamtask.broker.broker import Entry
+from streamtask.broker.keys import GROUP, QueueKeys
+from streamtask.broker.link import Arg
+from streamtask.worker import Worker, suspects
+from streamtask.worker.delivery import Delivery
+from tests.servers import StartServer
+from tests.support import aeventually
+from tests.worker.conftest import MakeLab
+from tests.worker.kit import Lab, one_server
+
+
+async def hold(lab: Lab, worker: Worker, deliveries: int) -> Entry:
+    """The next message that waits is the worker's by now, though its answer is still under way."""
+    (entry,) = lab.ghost(name=worker.consumer)
+    return again(lab, worker, entry, deliveries)
+
+
+def again(lab: Lab, worker: Worker, entry: bytes, deliveries: int) -> Entry:
+    """The worker has taken its own message once more."""
+    command = ("XCLAIM", lab.keys().stream, GROUP, worker.consumer, 0, entry, "RETRYCOUNT", deliveries)
+    lab.client.execute_command(*command)
+    ((_, fields),) = lab.client.xrange(lab.keys().stream, entry, entry)
+    return Entry(entry, [part for pair in fields.items() for part in pair], deliveries)
+
+
+async def deaf(worker: Worker) -> Callable[[], None]:
+    """It reads nothing any more; the test brings it what it shall have. Gives what ends this."""
+    demand = worker.executor.demand
+    worker.executor.demand = lambda _kinds: 0  # type: ignore[method-assign]
+    while worker.fetcher.waits:
+        await worker.broker.unblock()
+        await asyncio.sleep(0.01)
+
+    def hears() -> None:
+        worker.executor.demand = demand  # type: ignore[method-assign]
+        worker.executor.roomy.set()
+
+    return hears
+
+
+def admit(lab: Lab, worker: Worker, entry: Entry, age: float = 0.0) -> Delivery:
+    """The answer arrives, `age` seconds after it was asked for."""
+    worker.fetcher._gap = lambda: age
+    worker.fetcher._admit([(lab.keys().stream, [entry])], time.monotonic() - age)
+    return worker.queues[0].held[entry.id]
+
+
+def asked_only(worker: Worker) -> list[Delivery]:
+    """From here on, who waits for a renewal is only noted."""
+    asked: list[Delivery] = []
+    worker.executor._refresh = worker._refresh = asked.append  # type: ignore[method-assign]
+    return asked
+
+
+@one_server
+async def test_who_is_told_twice_that_it_is_ours_starts_once(lab: Lab) -> None:
+    """As when the lease thread's turn breaks after its renewal was answered."""
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        asked = asked_only(worker)
+        await task.adelay(1)
+        late = admit(lab, worker, await hold(lab, worker, 1), age=20.0)
+        assert asked == [late]
+        await task.adelay(2)
+        admit(lab, worker, await hold(lab, worker, 1))
+        await aeventually(lambda: runs == [2])
+        late.confirmed_at = time.monotonic()
+        worker.executor.resume(late)
+        worker.executor.resume(late)
+        gate.set()
+        await lab.empty()
+    assert runs == [2, 1]
+
+
+@one_server
+async def test_what_comes_again_while_it_waits_for_a_renewal_is_asked_about_with_its_new_token(lab: Lab) -> None:
+    """The renewal that was under way speaks of the old token; nobody else would ever start it."""
+    runs: list[int] = []
+
+    async def work() -> None:
+        runs.append(current().deliveries)
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        await deaf(worker)
+        refresh = worker.leases.refresh
+        asked = asked_only(worker)
+        await task.adelay()
+        entry = await hold(lab, worker, 1)
+        delivery = admit(lab, worker, entry, age=20.0)
+        assert admit(lab, worker, again(lab, worker, entry.id, 2)) is delivery
+        worker._lost(delivery, 1, False)
+        assert (asked, runs) == ([delivery, delivery], [])
+        refresh(delivery)
+        await lab.empty()
+    assert runs == [2]
+    assert lab.events.named("task.lease_lost") == []
+
+
+@one_server
+async def test_a_suspect_that_proves_unfit_after_a_renewal_leaves_the_lane(lab: Lab) -> None:
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+
+    task = lab.task(work, result=False, unknown_grace=0.001)
+    async with lab.worker(lease=30.0) as worker:
+        hears = await deaf(worker)
+        asked = asked_only(worker)
+        lab.client.xadd(lab.keys().stream, {"task": "work", "id": "unfit", "args": '{"n": "no number"}'})
+        entry = await hold(lab, worker, 3)
+        worker.executor._silent = lambda: True
+        unfit = admit(lab, worker, entry)
+        await aeventually(lambda: asked == [unfit])
+        worker.executor._silent = lambda: False
+        worker.executor.resume(unfit)
+        hears()
+        await task.adelay(1)
+        await aeventually(lambda: runs == [1])
+        await aeventually(lambda: len(lab.dead()) + lab.client.zcard(lab.keys().due) == 1)
+        lab.client.delete(lab.keys().due, lab.keys().body)
+
+
+@one_server
+async def test_a_first_start_that_is_lost_while_it_waits_for_its_mark_gives_its_slot_back(lab: Lab) -> None:
+    gate = asyncio.Event()
+    runs: list[str] = []
+
+    async def once(name: str) -> None:
+        runs.append(name)
+
+    task = lab.task(once, idempotent=False)
+    async with lab.worker(lease=30.0, concurrency=2) as worker:
+        await deaf(worker)
+        real = worker.broker.mark
+
+        async def slow(keys: QueueKeys, items: list[Arg]) -> list[int]:
+            await gate.wait()
+            return await real(keys, items)
+
+        worker.broker.mark = slow  # type: ignore[assignment,method-assign]
+        for name in ("first", "second"):
+            await task.adelay(name)
+            waiting = admit(lab, worker, await hold(lab, worker, 1))
+            await asyncio.sleep(0)  # the marker takes the first one alone
+        assert worker.executor.running["coroutine"] == 2
+        lab.steal(waiting.id)
+        worker._lost(waiting, 1, False)
+        assert worker.executor.running["coroutine"] == 1
+        gate.set()
+        await aeventually(lambda: runs == ["first"] and worker.executor.running["coroutine"] == 0)
+        lab.client.xack(lab.keys().stream, GROUP, waiting.id)
+        lab.client.xdel(lab.keys().stream, waiting.id)
+
+
+@one_server
+async def test_a_suspect_never_takes_a_slot_too_many(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for one at a time gets one at a time, also when a suspect finds no peace twice."""
+    monkeypatch.setattr(suspects, "PATIENCE", 0.05)
+    gate = asyncio.Event()
+    runs: list[str] = []
+
+    async def work(name: str) -> None:
+        runs.append(name)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        await task.adelay("hour")
+        admit(lab, worker, await hold(lab, worker, 1))
+        await task.adelay("suspect")
+        entry = await hold(lab, worker, 4)
+        for _ in range(2):
+            admit(lab, worker, again(lab, worker, entry.id, 4))
+            await aeventually(lambda: ("released", 3) in [row[1:] for row in lab.pending()])
+        assert runs == ["hour"]
+        gate.set()
+        admit(lab, worker, again(lab, worker, entry.id, 4))
+        await lab.empty()
+    assert runs == ["hour", "suspect"]
+
+
+@one_server
+async def test_a_short_standstill_does_not_hide_a_long_one(lab: Lab) -> None:
+    """An answer that was under way in the long one may still be unread."""
+    async with lab.worker(lease=30.0) as worker:
+        worker._gap, worker._gap_at = 8.0, time.monotonic()
+        before = worker._gap_at
+        while worker._gap_at == before:
+            time.sleep(0.2)  # the loop stands still
+            await asyncio.sleep(0)
+        assert worker._recent_gap() >= 8.0
+
+
+async def test_a_redis_that_refuses_writes_was_away_also_for_who_holds_nothing(
+    server_name: str, own_server: StartServer, make_lab: MakeLab
+) -> None:
+    """Else an idle worker would take what a busy one could not renew meanwhile."""
+    lab = make_lab(own_server(server_name).url)
+    starts: list[int] = []
+    gate = asyncio.Event()
+
+    async def work() -> None:
+        starts.append(current().deliveries)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=0.6), lab.worker(lease=0.6) as other:
+        await task.adelay()
+        await aeventually(lambda: starts == [1])
+        idle = other if not other._running() else next(w for w in lab.workers if w is not other)
+        lab.client.replicaof("127.0.0.1", 1)  # nobody is there, but from now on it refuses to write
+        await aeventually(lambda: idle.leases.silent)
+        before = time.monotonic()
+        lab.client.replicaof("NO", "ONE")
+        await aeventually(lambda: not idle.leases.silent)
+        assert idle.fetcher._contact.claims_from > before
+        gate.set()
+        await lab.empty()
+    assert starts == [1]
