@@ -248,9 +248,9 @@ class Broker:
         all_keys = (keys.stream, keys.due, keys.body, keys.dead, keys.suspects, keys.where, *extra)
         return call_of(SETTLE, all_keys, (GROUP, self.consumer, "task", *items))
 
-    def release_call(self, keys: QueueKeys, items: Sequence[Arg]) -> Command:
-        """RELEASE for items as in release.lua."""
-        return call_of(RELEASE, [keys.stream, keys.suspects], (GROUP, self.consumer, *items))
+    def release_call(self, keys: QueueKeys, items: Sequence[Arg], before: int = 0) -> Command:
+        """RELEASE for items as in release.lua; `before`: only what was delivered before this ms of Redis time."""
+        return call_of(RELEASE, [keys.stream, keys.suspects], (GROUP, self.consumer, before, *items))
 
     async def mark(self, keys: QueueKeys, items: Sequence[Arg]) -> list[int]:
         """MARK for triples of entry id, count, message id: -1 not ours, else the number of earlier marked starts."""

@@ -51,7 +51,7 @@ class Leftovers:
             if not rows:
                 return total
             items: list[Arg] = [arg for row in rows for arg in (row[0], row[3], "1", "", "0")]
-            given: int = await self._link.run(RELEASE, [keys.stream, keys.suspects], (GROUP, self._consumer, *items))
+            given: int = await self._link.run(RELEASE, [keys.stream, keys.suspects], (GROUP, self._consumer, 0, *items))
             total += given
             if not given:  # another worker took them in between: their lease was over
                 return total

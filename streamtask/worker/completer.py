@@ -98,6 +98,7 @@ class Completer:
                 batch.done.append(delivery)
             elif isinstance(verdict, Release):
                 if queue.held.get(delivery.id) is delivery:
+                    delivery.released_ms = delivery.released_ms or self._clock.now()
                     batch.release.append((delivery, verdict))
                 else:  # it is here again, as a new delivery with the same token: that one must not be given away
                     self._settled(delivery, verdict, True)
@@ -131,10 +132,13 @@ class Completer:
             extra, args = bury_items(queue.keys, [item], self._broker.consumer, self._clock.now())
             calls.append(self._broker.bury_call(queue.keys, extra, args))
             sent.append([(*item, item[0].count)])
-        for start in range(0, len(batch.release), ITEMS):
-            release = batch.release[start : start + ITEMS]
-            calls.append(self._broker.release_call(queue.keys, release_items(release)))
-            sent.append([(delivery, verdict, delivery.count) for delivery, verdict in release])
+        for uncertain in (False, True):
+            back = [item for item in batch.release if item[0].uncertain is uncertain]
+            for start in range(0, len(back), ITEMS):
+                release = back[start : start + ITEMS]
+                before = min(delivery.released_ms for delivery, _ in release) if uncertain else 0
+                calls.append(self._broker.release_call(queue.keys, release_items(release), before))
+                sent.append([(delivery, verdict, delivery.count) for delivery, verdict in release])
 
     def _items(self, queue: QueueState, settle: list[tuple[Delivery, Verdict]]) -> tuple[list[str], list[Arg]]:
         return settle_items(queue.keys, settle, self._broker.consumer, self._clock.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from streamtask.context import Context
 from streamtask.message import Message
 from streamtask.policy import Outcome
 from streamtask.task import Task
+
+#: A unique key's hash in a message's meta, found without parsing it: a message that was convicted may kill the parser.
+_UNIQUE = re.compile(rb'"unique": ?"([0-9a-f]{1,64})"')
 
 Kind = Literal["coroutine", "thread"]
 
@@ -44,13 +48,14 @@ class Delivery:
     `confirmed_at` is the monotonic time at which it was surely ours; a start needs it to be fresh.
     `stopped_as` says what a cancelled attempt counts as; `given_back`, that it may come again as a new delivery.
     `unsure`: it waits for a renewal to say that it is ours, and is in no buffer meanwhile.
+    `released_ms`: when it was first given back, in ms of Redis time; a second try must not touch what came after.
     `alone`: a call with its verdict was refused, so the next one holds no other; `by_copy`: its body cannot be sent.
     """
 
     __slots__ = (
         "alone", "by_copy", "confirmed_at", "context", "count", "ended_at", "entered", "fields", "given_back", "id",
-        "marked", "message", "queue", "received_at", "reserved", "runner", "started_at", "started_ms", "state",
-        "stopped_as", "task", "uncertain", "unsure",
+        "marked", "message", "queue", "received_at", "released_ms", "reserved", "runner", "started_at", "started_ms",
+        "state", "stopped_as", "task", "uncertain", "unsure",
     )  # fmt: skip
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
@@ -62,7 +67,7 @@ class Delivery:
         self.context: Context | None = None
         self.runner: asyncio.Task[None] | None = None
         self.stopped_as: Outcome | None = None
-        self.started_at, self.started_ms, self.ended_at = 0.0, 0, 0.0
+        self.started_at, self.started_ms, self.ended_at, self.released_ms = 0.0, 0, 0.0, 0
         self.alone = self.by_copy = False
         self.uncertain = self.marked = self.reserved = self.given_back = self.entered = self.unsure = False
 
@@ -93,6 +98,17 @@ class Delivery:
         """When the message was first accepted, in ms of Redis time."""
         sent: int | None = self.message.meta.get("sent_at") if self.message is not None and self.message.meta else None
         return self.entered_ms if sent is None else sent
+
+    @property
+    def unique(self) -> str | None:
+        """The hash of the unique key that it holds, as far as it is known: before decoding, what the entry says."""
+        if self.message is not None:
+            unique: str | None = self.message.meta.get("unique")
+            return unique
+        for name, value in zip(self.fields[::2], self.fields[1::2], strict=False):
+            if name == b"meta" and (found := _UNIQUE.search(value[:65_536])):
+                return found[1].decode()
+        return None
 
     @property
     def message_id(self) -> str:

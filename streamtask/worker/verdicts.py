@@ -57,8 +57,8 @@ def settle_items(
 
     for delivery, verdict in items:
         message = delivery.message
-        unique = message.meta.get("unique") if message is not None and message.meta else None
-        lock = key(keys.unique(message.task, unique)) if message is not None and unique else 0
+        unique = delivery.unique if message is None or message.meta else None
+        lock = key(keys.unique(delivery.task_name or "", unique)) if unique else 0
         marked = "1" if _may_be_marked(delivery) else "0"
         token = (delivery.id, delivery.count, delivery.message_id, marked, lock, UNIQUE_TTL)
         if isinstance(verdict, Again):
@@ -91,8 +91,7 @@ def bury_items(
     extra: list[str] = []
     args: list[Arg] = []
     for delivery, verdict in items:
-        unique = delivery.message.meta.get("unique") if delivery.message is not None else None
-        lock = keys.unique(delivery.task_name or "", unique) if unique else ""
+        lock = keys.unique(delivery.task_name or "", delivery.unique) if delivery.unique else ""
         record, ttl = _record(delivery, verdict, worker, now)
         result = keys.result(delivery.message_id) if ttl else ""
         token = (delivery.id, worker, delivery.count, delivery.message_id)

@@ -155,9 +155,9 @@ class Stage:
         found: list[int] = self.run(MARK, [self.keys.stream, self.keys.suspects], GROUP, me, *triples)
         return found
 
-    def release(self, *items: Arg, me: str = "w1") -> int:
+    def release(self, *items: Arg, me: str = "w1", before: int = 0) -> int:
         """RELEASE of id, count, started, mid, marked; gives how many were given back."""
-        found: int = self.run(RELEASE, [self.keys.stream, self.keys.suspects], GROUP, me, *items)
+        found: int = self.run(RELEASE, [self.keys.stream, self.keys.suspects], GROUP, me, before, *items)
         return found
 
     @property

@@ -62,6 +62,23 @@ async def test_a_dead_letter_frees_its_key(lab: Lab) -> None:
     assert list(lab.client.scan_iter("*:unique:fail:*")) == []
 
 
+async def test_a_convicted_message_frees_its_key_although_nobody_reads_it(lab: Lab) -> None:
+    async def work(n: int) -> None:
+        raise AssertionError("a convicted message must not run")
+
+    task = lab.task(work, unique=True)
+    result = await task.adelay(1)
+    (entry,) = lab.ghost()
+    lab.client.xclaim(lab.keys().stream, "workers", "ghost", 0, [entry], idle=3_600_000, retrycount=3, justid=True)
+    lab.client.hset(lab.keys().suspects, result.id, "1 0-1 3 ghost")
+    assert (await task.adelay(1)).duplicate
+    async with lab.worker(lease=0.6):
+        await lab.empty()
+    ((dead),) = lab.dead()
+    assert dead[b"dead_reason"] == b"poison"
+    assert not (await task.adelay(1)).duplicate
+
+
 async def test_an_expired_message_frees_its_key(lab: Lab) -> None:
     async def never(n: int) -> None:
         raise AssertionError

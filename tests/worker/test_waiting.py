@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamtask import current
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP, QueueKeys
-from streamtask.broker.link import Arg
+from streamtask.broker.link import Arg, Command
 from streamtask.worker import Worker, suspects
 from streamtask.worker.delivery import Delivery
 from tests.servers import StartServer
@@ -239,3 +241,42 @@ async def test_a_redis_that_refuses_writes_was_away_also_for_who_holds_nothing(
         gate.set()
         await lab.empty()
     assert starts == [1]
+
+
+@one_server
+async def test_what_came_again_before_a_lost_answer_is_not_given_away_by_the_second_try(lab: Lab) -> None:
+    """A release that was carried out, whose answer was lost, and whose message is ours again, unread yet."""
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(current().deliveries)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        for n in range(2):
+            await task.adelay(n)
+            entry = await hold(lab, worker, 1)
+            admit(lab, worker, entry)
+        real = worker.broker.settle
+        tries: list[Sequence[Command]] = []
+
+        async def cut(calls: Sequence[Command]) -> list[Any]:
+            answer = await real(calls)
+            tries.append(calls)
+            if len(tries) == 1:
+                assert answer == [1]
+                again(lab, worker, entry.id, 1)
+                raise RedisConnectionError("cut")
+            return answer
+
+        worker.broker.settle = cut  # type: ignore[method-assign]
+        worker.executor.overdue(0.0)
+        await aeventually(lambda: len(tries) == 2)
+        assert [row[1:] for row in lab.pending()] == [(worker.consumer, 1)] * 2
+        admit(lab, worker, entry)
+        gate.set()
+        await lab.empty()
+    assert runs == [1, 1]
