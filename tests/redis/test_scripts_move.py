@@ -94,7 +94,7 @@ def test_it_tells_whether_something_was_given_back(stage: Stage) -> None:
     stage("XADD", stage.keys.stream, "1-1", "id", "a")
     stage("XREADGROUP", "GROUP", GROUP, "w1", "STREAMS", stage.keys.stream, ">")
     assert move(stage)[4] == 0
-    stage.run(RELEASE, [stage.keys.stream, stage.keys.suspects], GROUP, "w1", "1-1", 1, 0, "a", 0)
+    stage.run(RELEASE, [stage.keys.stream, stage.keys.suspects], GROUP, "w1", 0, "1-1", 1, 0, "a", 0)
     assert [move(stage, me)[4] for me in ("w1", "w2")] == [1, 1], "the mover and who stands by"
 
 

@@ -25,7 +25,7 @@ async def test_a_waiting_worker_takes_what_is_given_back_within_a_second(lab: La
             keys = lab.keys()
             with Lost() as lost:
                 given_back = time.monotonic()
-                args = (GROUP, "ghost", entry, 1, "0", id, "0")
+                args = (GROUP, "ghost", 0, entry, 1, "0", id, "0")
                 assert lab.client.eval(RELEASE.text, 2, keys.stream, keys.suspects, *args) == 1
                 await aeventually(lambda turn=turn: turn in ran)  # type: ignore[misc]
                 took = time.monotonic() - given_back
