@@ -165,15 +165,6 @@ class Stage:
         """What DONE is told: 1 when the server has XACKDEL, else 0."""
         return "1" if self("COMMAND", "LIST", "FILTERBY", "PATTERN", "xackdel") else "0"
 
-    @property
-    def claims(self) -> bool:
-        """Does the server have XREADGROUP ... CLAIM?"""
-        try:
-            self("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "CLAIM", 1, "STREAMS", "nowhere", ">")
-        except ResponseError as error:
-            return "NOGROUP" in str(error)
-        raise AssertionError("a group that is not there was read")
-
 
 def fill(stage: Stage) -> None:
     """Fill a server with `maxmemory` to its limit: from here on it refuses what needs memory."""

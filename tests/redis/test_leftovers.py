@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from streamtask.broker import keys as names
 from streamtask.broker.keys import GROUP, RELEASED
 from streamtask.broker.leftovers import ROWS, Leftovers
@@ -55,9 +57,8 @@ async def test_marks_stay_as_the_evidence(stage: Stage) -> None:
     stage("DEL", stage.keys.suspects)
 
 
+@pytest.mark.parametrize("server_name", ["redis-8.6"])  # elsewhere nothing wakes a reader: the mover tells it
 async def test_a_reader_that_waits_has_them_at_once(stage: Stage) -> None:
-    if not stage.claims:
-        return  # there each turn of a fetcher takes what was released
     (id,) = stage.hold("m", me="dead")
     found: list[object] = []
 
