@@ -25,11 +25,11 @@ class Contact:
         self._queues, self._clock = queues, clock
         self._heard_at = time.monotonic()
         self._holiday_until = 0.0
+        self.agreed()
 
-    @property
-    def lease(self) -> float:
-        """The shortest lease of the queues: what is safe for it is safe for all."""
-        return min((queue.lease for queue in self._queues), default=0.0)
+    def agreed(self) -> None:
+        """The queues' leases were agreed on. The shortest is kept at hand, since each start of a task asks for it."""
+        self.lease = min((queue.lease for queue in self._queues), default=0.0)  # what is safe for it is safe for all
 
     def heard(self, sent_at: float) -> None:
         """Redis has answered what was sent at `sent_at` and did not have to wait."""

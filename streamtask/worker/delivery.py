@@ -11,7 +11,7 @@ from typing import Any, Literal
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import QueueKeys
 from streamtask.context import Context
-from streamtask.message import Message
+from streamtask.message import MAX_NAME, Message
 from streamtask.policy import Outcome
 from streamtask.task import Task
 
@@ -22,7 +22,11 @@ Kind = Literal["coroutine", "thread"]
 
 
 class State(Enum):
-    """Where a delivery is inside this process; nothing of it is written to Redis."""
+    """Where a delivery is inside this process; nothing of it is written to Redis.
+
+    It goes on only, but for one step back: what is running, and is not surely ours any more when its function is to
+    begin, is buffered again, until a renewal tells.
+    """
 
     BUFFERED = "buffered"
     RUNNING = "running"
@@ -75,6 +79,17 @@ class Delivery:
     def kind(self) -> Kind:
         """The kind of slot that it needs."""
         return "coroutine" if self.task is not None and self.task.is_async else "thread"
+
+    @property
+    def task_field(self) -> bytes:
+        """What the entry's field `task` says; ours is the first field."""
+        fields = self.fields
+        if len(fields) >= 2 and fields[0] == b"task":
+            return fields[1][: MAX_NAME * 4]
+        for name, value in zip(fields[::2], fields[1::2], strict=False):
+            if name == b"task":
+                return value[: MAX_NAME * 4]
+        return b""
 
     @property
     def task_name(self) -> str | None:

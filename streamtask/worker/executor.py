@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamtask.context import CURRENT, Context
-from streamtask.message import MAX_NAME, Message, Unreadable, decode
+from streamtask.message import Message, Unreadable, decode
 from streamtask.options import TaskOptions
 from streamtask.policy import (
     Facts,
@@ -71,7 +71,7 @@ class Executor:
         self._prefetch = prefetch
         self._buffers: dict[Kind, deque[Delivery]] = {kind: deque() for kind in slots}
         self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
-        self._threads = Threads(slots["thread"], self._ended)
+        self._threads = Threads(slots["thread"], self._surely_ours, self._ended)
         self._deadlines = Deadlines(self._timed_out)
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
@@ -103,7 +103,7 @@ class Executor:
 
     def admit(self, delivery: Delivery) -> None:
         """Take a delivery that was just read."""
-        delivery.task = self._tasks.get(_task_field(delivery.fields))
+        delivery.task = self._tasks.get(delivery.task_field)
         if delivery.task is None:
             self._misfit(delivery)
         elif delivery.count >= max(2, delivery.task.task_options.max_deliveries):
@@ -132,10 +132,8 @@ class Executor:
 
     def start(self, delivery: Delivery) -> None:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
-        now = time.monotonic()
-        if now - delivery.confirmed_at >= delivery.queue.lease / 2 or self._silent():
-            delivery.unsure = True
-            self._refresh(delivery)
+        if not self._surely_ours(delivery):
+            self._ask(delivery)
             return
         task = delivery.task
         assert task is not None, "only a known task is started"
@@ -160,13 +158,24 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - a validator of the user's own broke
             self._conclude(delivery, Misfit("arguments", Failure.of(error)))
             return
-        self._run(delivery, task, message, now, args, kwargs)
+        self._run(delivery, task, message, args, kwargs)
+
+    def _surely_ours(self, delivery: Delivery) -> bool:
+        """Was it confirmed as ours in the last half lease, and can it be kept? Asked before it is prepared and, by
+        whoever runs it, right before the function begins: the process may have stood still in between. It only reads.
+        """
+        return time.monotonic() - delivery.confirmed_at < delivery.queue.lease / 2 and not self._silent()
+
+    def _ask(self, delivery: Delivery) -> None:
+        """It waits for a renewal: `resume` or `lost` follows."""
+        delivery.unsure = True
+        self._refresh(delivery)
 
     def _run(
-        self, delivery: Delivery, task: Task[..., Any], message: Message, now: float, args: Any, kwargs: dict[str, Any]
+        self, delivery: Delivery, task: Task[..., Any], message: Message, args: Any, kwargs: dict[str, Any]
     ) -> None:
         options = task.task_options
-        delivery.state, delivery.started_at, delivery.started_ms = State.RUNNING, now, self._clock.now()
+        delivery.state, delivery.started_at, delivery.started_ms = State.RUNNING, time.monotonic(), self._clock.now()
         delivery.context = Context(
             message,
             queue=delivery.queue.name,
@@ -189,6 +198,9 @@ class Executor:
 
     async def _coroutine(self, delivery: Delivery, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
         delivery.entered = True
+        if not self._surely_ours(delivery):
+            self._ended(delivery, None)
+            return
         CURRENT.set(delivery.context)
         outcome: Outcome
         try:
@@ -201,17 +213,30 @@ class Executor:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def _ended(self, delivery: Delivery, outcome: Outcome) -> None:
-        """An attempt ended by itself or was stopped; its slot is free."""
+    def _ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
+        """An attempt ended by itself or was stopped, or did not begin (None); its slot is free."""
         kind = delivery.kind
-        delivery.ended_at = time.monotonic()
         self.running[kind] -= 1
+        if outcome is None:
+            self._withdraw(delivery)
+            return
+        delivery.ended_at = time.monotonic()
         self._prefetch.completed(kind)
         stopped_as = delivery.stopped_as
         if stopped_as is not None and (isinstance(stopped_as, Lost) or not isinstance(outcome, Returned)):
             outcome = stopped_as  # a value that came in spite of a timeout is work that is done
         self._conclude(delivery, outcome)
         self._suspects.ended(delivery)
+        self.fill()
+
+    def _withdraw(self, delivery: Delivery) -> None:
+        """When its function was to begin it was not surely ours any more: nothing has begun, and it waits again."""
+        delivery.state, delivery.started_at, delivery.started_ms = State.BUFFERED, 0.0, 0
+        delivery.runner, delivery.entered, delivery.stopped_as = None, False, None
+        if self.draining:
+            self._conclude(delivery, Stopped(started=False))
+        else:
+            self._ask(delivery)
         self.fill()
 
     def fill(self) -> None:
@@ -366,13 +391,3 @@ class Executor:
             if delivery in buffer:
                 buffer.remove(delivery)
         self._suspects.remove(delivery)
-
-
-def _task_field(fields: list[bytes]) -> bytes:
-    """The value of the field `task`; ours is the first one."""
-    if len(fields) >= 2 and fields[0] == b"task":
-        return fields[1][: MAX_NAME * 4]
-    for name, value in zip(fields[::2], fields[1::2], strict=False):
-        if name == b"task":
-            return value[: MAX_NAME * 4]
-    return b""

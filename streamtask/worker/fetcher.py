@@ -113,6 +113,7 @@ class Fetcher:
             await self._leases.renew_all()  # shows our presence again, if that is gone, too
             for queue in self._queues:  # and the lease: whoever comes next must find the one we use
                 queue.lease = await self._broker.agree(queue.keys, queue.lease)
+            self._contact.agreed()
             self._groupless = False
         if self._leases.silent:
             # What is read now could not be renewed. If it is Redis that is away, this fails, and the usual way follows.

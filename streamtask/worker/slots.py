@@ -19,15 +19,18 @@ Job = tuple[Delivery, tuple[Any, ...], dict[str, Any]]
 
 
 class Threads:
-    """At most `size` daemon threads, started when needed. `ended(delivery, outcome)` is called on the loop.
+    """At most `size` daemon threads, started when needed. `ended(delivery, outcome)` is called on the loop; the outcome
+    is None when `may_begin(delivery)`, which is asked in the thread, said no right before the call.
 
     One wake-up of the loop serves all completions that are there by then; a future a task would cost ten times as much.
     """
 
-    def __init__(self, size: int, ended: Callable[[Delivery, Outcome], None]) -> None:
-        self.size, self._ended = size, ended
+    def __init__(
+        self, size: int, may_begin: Callable[[Delivery], bool], ended: Callable[[Delivery, Outcome | None], None]
+    ) -> None:
+        self.size, self._may_begin, self._ended = size, may_begin, ended
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._finished: deque[tuple[Delivery, Outcome]] = deque()
+        self._finished: deque[tuple[Delivery, Outcome | None]] = deque()
         self._threads = 0
         self._busy = 0
         self._woken = False
@@ -51,7 +54,8 @@ class Threads:
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
             delivery, args, kwargs = job
-            self._finished.append((delivery, copy_context().run(_run, delivery, args, kwargs)))
+            begins = self._may_begin(delivery)
+            self._finished.append((delivery, copy_context().run(_run, delivery, args, kwargs) if begins else None))
             del delivery, args, kwargs, job  # a user's objects must not live until the next job
             if not self._woken:
                 self._woken = True

@@ -376,6 +376,27 @@ async def test_a_queue_that_was_flushed_keeps_its_lease(lab: Lab) -> None:
             assert two.lease == 3.0
 
 
+@one_server
+async def test_who_finds_a_shorter_lease_when_a_group_is_made_again_renews_by_it(lab: Lab) -> None:
+    """Another worker came first after the loss."""
+    lab.task(lambda: None, name="work")
+    async with lab.worker(lease=9.0) as worker:
+        assert worker.leases.period == 3.0
+        worker.executor.draining = True  # it asks for nothing, so that the other one gets it
+        while worker.fetcher.waits:
+            await worker.broker.unblock()
+            await asyncio.sleep(0.01)
+        lab.client.xadd(lab.keys().stream, {"task": "unknown"})
+        (entry,) = lab.ghost(name="another")
+        lab.client.hset(lab.keys().conf, "lease", 600)
+        worker.fetcher._groupless = True
+        worker.executor.draining = False
+        worker.executor.roomy.set()
+        await aeventually(lambda: worker.leases.period == 0.6 / 3)
+        lab.client.xack(lab.keys().stream, GROUP, entry)
+        lab.client.xdel(lab.keys().stream, entry)
+
+
 async def test_nothing_is_read_while_the_lease_thread_is_silent(lab: Lab) -> None:
     """What it held could not be kept."""
     starts: list[int] = []

@@ -14,8 +14,10 @@ from streamtask import current
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import Arg, Command
+from streamtask.policy import TimedOut
+from streamtask.task import Task
 from streamtask.worker import Worker, suspects
-from streamtask.worker.delivery import Delivery
+from streamtask.worker.delivery import Delivery, State
 from tests.servers import StartServer
 from tests.support import aeventually
 from tests.worker.conftest import MakeLab
@@ -24,7 +26,7 @@ from tests.worker.kit import Lab, one_server
 
 async def hold(lab: Lab, worker: Worker, deliveries: int) -> Entry:
     """The next message that waits is the worker's by now, though its answer is still under way."""
-    (entry,) = lab.ghost(name=worker.consumer)
+    (entry,) = lab.ghost(count=1, name=worker.consumer)
     return again(lab, worker, entry, deliveries)
 
 
@@ -116,6 +118,112 @@ async def test_what_comes_again_while_it_waits_for_a_renewal_is_asked_about_with
         await lab.empty()
     assert runs == [2]
     assert lab.events.named("task.lease_lost") == []
+
+
+def stands_still(worker: Worker, then: Callable[[Delivery], object]) -> None:
+    """The process stands still between the next start and the function's first step; `then` is what it wakes up to."""
+    run = worker.executor._run
+
+    def late(delivery: Delivery, *args: Any) -> None:
+        worker.executor._run = run  # type: ignore[method-assign]
+        delivery.confirmed_at -= 20.0
+        run(delivery, *args)
+        then(delivery)
+
+    worker.executor._run = late  # type: ignore[method-assign]
+
+
+def noting(lab: Lab, kind: str) -> tuple[Task[..., Any], list[int]]:
+    """A task of this kind, and the numbers that it ran with."""
+    runs: list[int] = []
+
+    async def coroutine(n: int) -> None:
+        runs.append(n)
+
+    def thread(n: int) -> None:
+        runs.append(n)
+
+    return lab.task(coroutine if kind == "coroutine" else thread, result=False), runs
+
+
+@one_server
+@pytest.mark.parametrize("deliveries", [1, 3])
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_after_a_standstill_just_before_its_first_step_it_is_asked_about_and_blocks_nobody(
+    lab: Lab, kind: str, deliveries: int
+) -> None:
+    """Its slot is free meanwhile; but the lane is a suspect's until that has ended."""
+    task, runs = noting(lab, kind)
+    async with lab.worker(lease=30.0, concurrency=1, threads=1) as worker:
+        hears = await deaf(worker)
+        asked = asked_only(worker)
+        stands_still(worker, lambda delivery: worker.executor.stop(delivery, TimedOut(1.0)))
+        await task.adelay(1)
+        await task.adelay(2)
+        first, second = [await hold(lab, worker, count) for count in (deliveries, 1)]
+        late = admit(lab, worker, first)
+        if deliveries == 1:
+            admit(lab, worker, second)
+            await aeventually(lambda: runs == [2])
+        else:
+            await aeventually(lambda: asked == [late])
+            admit(lab, worker, second)
+        assert asked == [late]
+        assert (late.state, late.started_ms, late.stopped_as, late.entered) == (State.BUFFERED, 0, None, False)
+        await aeventually(lambda: not any(worker.executor.running.values()))
+        late.confirmed_at = time.monotonic()
+        worker.executor.resume(late)
+        await aeventually(lambda: sorted(runs) == [1, 2])
+        hears()
+        await task.adelay(3)
+        await lab.empty()
+    assert runs == ([2, 1, 3] if deliveries == 1 else [1, 2, 3])
+    assert len(lab.events.done_ids) == 3
+
+
+@one_server
+@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_what_was_taken_in_a_standstill_just_before_its_first_step_never_begins(
+    lab: Lab, kind: str, noticed: bool
+) -> None:
+    """Whether the lease thread has told of it by then (`noticed`) or not."""
+    task, runs = noting(lab, kind)
+    async with lab.worker(lease=30.0) as worker:
+        await deaf(worker)
+
+        def taken(delivery: Delivery) -> None:
+            lab.steal(delivery.id)
+            if noticed:
+                worker._lost(delivery, delivery.count, False)
+
+        stands_still(worker, taken)
+        await task.adelay(1)
+        late = admit(lab, worker, await hold(lab, worker, 1))
+        await aeventually(lambda: worker.executor.idle)
+        assert lab.events.named("task.lease_lost")
+        assert not any(worker.executor.running.values())
+        lab.client.xack(lab.keys().stream, GROUP, late.id)
+        lab.client.xdel(lab.keys().stream, late.id)
+    assert runs == []
+
+
+@one_server
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_at_a_stop_what_has_not_begun_after_a_standstill_is_given_back_as_never_started(
+    lab: Lab, kind: str
+) -> None:
+    task, runs = noting(lab, kind)
+    async with lab.worker(lease=30.0) as worker:
+        await deaf(worker)
+        stands_still(worker, lambda _delivery: worker.executor.give_back_buffered())
+        await task.adelay(1)
+        admit(lab, worker, await hold(lab, worker, 1))
+        await aeventually(lambda: worker.executor.idle)
+        assert [row[1:] for row in lab.pending()] == [("released", 0)]
+    async with lab.worker(lease=30.0):
+        await lab.empty()
+    assert runs == [1]
 
 
 @one_server
