@@ -53,6 +53,9 @@ _PASSING = (
     "You can't write against a read only", "No matching script",
 )  # fmt: skip
 
+#: Parts of what servers say of a stream or a group that is not there.
+_GONE = ("NOGROUP", "no such key", "requires the key to exist")
+
 
 class Cut(RedisConnectionError):
     """The connection failed after commands had been sent. `replies` came before; the other commands ran or did not.
@@ -68,6 +71,11 @@ class Cut(RedisConnectionError):
 def passing(error: BaseException | str) -> bool:
     """Will the same command be able to succeed later?"""
     return isinstance(error, CONNECTION_ERRORS) or str(error).startswith(_PASSING)
+
+
+def group_is_gone(error: ResponseError) -> bool:
+    """Was a command refused because its stream or group is not there: FLUSHALL, DEL, or a failover?"""
+    return any(text in str(error) for text in _GONE)
 
 
 def arguments_of(parser: Any, url: str, timeout: float, name: str | None) -> tuple[type[Any], dict[str, Any]]:

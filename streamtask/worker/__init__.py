@@ -12,7 +12,7 @@ from typing import Any
 from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
-from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
+from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError, group_is_gone
 from streamtask.errors import ConfigError
 from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
 from streamtask.worker.clock import RedisClock
@@ -23,7 +23,7 @@ from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
 from streamtask.worker.janitor import Janitor
 from streamtask.worker.leases import Leases
-from streamtask.worker.membership import agree_on_lease, consumer_name, give_back_unknown, presence
+from streamtask.worker.membership import consumer_name, give_back_unknown, join, presence
 from streamtask.worker.mover import Mover
 from streamtask.worker.prefetch import PARTS, Prefetch
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter, facts, tell
@@ -101,8 +101,7 @@ class Worker:
         url = await asyncio.get_running_loop().run_in_executor(None, self.app.post.sender.url)
         self.broker = Broker(url, self.app.namespace, self.consumer)
         self.server = await self.broker.connect()
-        await self.broker.declare([(queue.name, queue.keys) for queue in self.queues])
-        self.lease = await agree_on_lease(self.broker, self.queues, self.options.lease, self._presence(), self.report)
+        self.lease = await join(self.broker, self.queues, self.options.lease, self._presence(), self.report)
         now = await self.broker.call("TIME")
         self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
         self.started_at = self.clock.now()
@@ -112,9 +111,18 @@ class Worker:
         total = 0
         for queue in self.queues:
             length = await self.broker.call("XLEN", queue.keys.stream)
-            pending = await self.broker.call("XPENDING", queue.keys.stream, GROUP)
-            total += max(0, length - pending[0])
+            total += max(0, length - await self._pending(queue))
         return total
+
+    async def _pending(self, queue: QueueState) -> int:
+        try:
+            summary = await self.broker.call("XPENDING", queue.keys.stream, GROUP)
+        except ResponseError as error:
+            if group_is_gone(error):  # the first read will find out, and have it made again
+                return 0
+            raise
+        count: int = summary[0]
+        return count
 
     async def serve(self) -> int:
         """The worker's life; the order of starts and stops stands here and nowhere else."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamtask.broker.broker import Broker, Found, PartlyRead
 from streamtask.broker.keys import QueueKeys
-from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, passing
+from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, group_is_gone, passing
 from streamtask.policy import Lost
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.contact import Contact
@@ -292,9 +292,8 @@ class Fetcher:
             await self._leases.renew_all()
 
     async def _refused(self, error: ResponseError) -> None:
-        if "NOGROUP" in str(error):
-            # FLUSHALL, DEL, or a failover. The new group starts at 0: what was done is deleted anyway.
-            self._groupless = True
+        if group_is_gone(error):
+            self._groupless = True  # the new group starts at 0: what was done is deleted anyway
             return
         if "UNBLOCKED" in str(error):
             return

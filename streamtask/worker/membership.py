@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from streamtask._version import __version__
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import worker
-from streamtask.broker.link import Arg, ResponseError
+from streamtask.broker.link import Arg, ResponseError, group_is_gone
 from streamtask.worker.delivery import QueueState
 from streamtask.worker.report import WARNING, Reporter
 
@@ -33,9 +33,18 @@ def presence(consumer: str, kind: str, started_at: int, **facts: Any) -> str:
     return to_json({**who, "started_at": started_at, "version": __version__, **facts}).decode()
 
 
-async def agree_on_lease(
-    broker: Broker, queues: Sequence[QueueState], asked: float, here: str, report: Reporter
-) -> float:
+async def join(broker: Broker, queues: Sequence[QueueState], asked: float, here: str, report: Reporter) -> float:
+    """Make the queues' groups and agree on their leases; what is lost in between (FLUSHALL, DEL) is made again."""
+    while True:
+        await broker.declare([(queue.name, queue.keys) for queue in queues])
+        try:
+            return await _agree(broker, queues, asked, here, report)
+        except ResponseError as error:
+            if not group_is_gone(error):
+                raise
+
+
+async def _agree(broker: Broker, queues: Sequence[QueueState], asked: float, here: str, report: Reporter) -> float:
     """Learn each queue's lease (seconds); gives the shortest one, by which this worker renews.
 
     It belongs to the queue: one worker's short lease would take another's healthy tasks. What was asked for replaces

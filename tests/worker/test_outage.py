@@ -10,12 +10,14 @@ import pytest
 import redis
 
 from streamtask import RetryPolicy, Unique, current
+from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import Command
+from streamtask.worker import Worker, WorkerOptions
 from tests.servers import StartServer
 from tests.support import aeventually
 from tests.worker.conftest import MakeLab
-from tests.worker.kit import Lab
+from tests.worker.kit import Lab, ended
 
 
 def flush(lab: Lab) -> None:
@@ -62,6 +64,38 @@ async def test_a_lost_group_is_made_again_and_new_messages_run(
     if loss is not destroy:
         assert starts.count(0) <= 1
     assert lab.dead() == []
+
+
+@pytest.mark.parametrize("loss", [flush, delete, destroy])
+@pytest.mark.parametrize("after", ["declare", "consumers", "agree"])
+async def test_a_group_that_is_lost_while_a_worker_starts_is_made_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, after: str, loss: Callable[[Lab], None]
+) -> None:
+    """Between any two of the commands by which a worker joins a queue."""
+    real = getattr(Broker, after)
+    losses = [loss]
+
+    async def then_lost(*args: Any) -> Any:
+        answer = await real(*args)
+        while losses:
+            losses.pop()(lab)
+        return answer
+
+    monkeypatch.setattr(Broker, after, then_lost)
+
+    async def work(n: int) -> int:
+        return n
+
+    task = lab.task(work)
+    worker = Worker(lab.app, WorkerOptions(lease=3.0, burst=True), lab.events)
+    await worker.connect()
+    assert losses == []
+    assert await worker.waiting() == 0
+    result = await task.adelay(1)
+    assert await ended(asyncio.create_task(worker.serve())) == 0
+    assert await result.aget(10) == 1
+    assert lab.events.named("redis.lost") == []
+    assert lab.client.hget(lab.keys().conf, "lease") == b"3000"
 
 
 async def test_the_verdict_on_what_is_gone_is_dropped(lab: Lab) -> None:
