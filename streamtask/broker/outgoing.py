@@ -15,7 +15,7 @@ from streamtask.options import CallOptions
 #: Milliseconds for which a `message_id` chosen by the caller is remembered: 7 days.
 MESSAGE_ID_TTL = 7 * 86_400_000
 #: Seconds for which Redis remembers an id of ours, so that a send whose answer was lost may be repeated. Never another
-#: number for one stream: XCFGSET with other values than the stream has makes Redis forget what it knows.
+#: number: XCFGSET with other values than the stream has makes Redis forget what it knows.
 REMEMBERED = 100
 
 

@@ -15,6 +15,7 @@ import os
 import random
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 from streamtask.broker import keys as names
@@ -24,11 +25,12 @@ from streamtask.broker.scripts import DEFER, ENQ
 from streamtask.broker.server import idmp_is_flawed
 from streamtask.errors import MaybeSent, SendError
 
-#: Messages in one round trip, and so the most that are in doubt at once for one producer id.
+#: Messages in one round trip.
 CHUNK = 1000
-#: Ids that Redis keeps of one producer id: those in doubt, and as many that come late out of a connection that was
-#: given up. Unless it is told it keeps DEFAULT_KEPT.
-KEPT, DEFAULT_KEPT = 2 * CHUNK, 100
+#: Ids that Redis keeps of one producer id, and so the most that share one in a round trip. It keeps so many by itself,
+#: and for REMEMBERED seconds, unless its configuration says otherwise: so a stream that was deleted, and made again by
+#: a send, is like one that was set up, and who sets it up after that makes Redis forget nothing.
+KEPT = 100
 #: Seconds after the first try in which a message may be sent again: Redis must still remember the first.
 WINDOW = 0.6 * REMEMBERED
 #: Seconds between two tries: at first, and at most.
@@ -91,7 +93,8 @@ class Sending:
         self._announced: set[str] = set()
         self._idmp: dict[str, bool] = {}  # by stream: it is set up, or the server cannot; absent: not known
         self._flawed = False
-        # Each serves one send at a time: so a thread that sends thousands makes Redis forget no other one's doubts.
+        # Each serves one send at a time, and none any more once a send was in doubt: so nobody makes Redis forget what
+        # is in doubt, or what still comes, late, out of a connection that was given up.
         self._pids: list[str] = []
         # Who has just failed for a whole timeout tries once only, so that callers do not pile up.
         self._reached = False
@@ -104,33 +107,39 @@ class Sending:
         """Send all, a chunk a round trip. Raises SendError, or MaybeSent when some are in doubt, with `errors`."""
         receipts: Receipts = []
         pids = self._pids  # a child that was forked meanwhile has another list
-        pid = pids.pop() if pids else os.urandom(8).hex()
+        pid = ""
+        with suppress(IndexError):  # none is free
+            pid = pids.pop()
         try:
             for start in range(0, len(outgoing), CHUNK):
-                items = outgoing[start : start + CHUNK]
-                chunk = Chunk(items, [self._command(item, pid, first=i == 0) for i, item in enumerate(items)])
+                items, pid = outgoing[start : start + CHUNK], pid or os.urandom(8).hex()
+                chunk = Chunk(items, [self._command(item, pid, place) for place, item in enumerate(items)])
                 try:
                     yield from self._exchange(chunk)
                 except SendError as error:
                     self._reached = False
                     raise _told(error, receipts, chunk, outgoing) from error.__cause__
+                finally:
+                    if chunk.doubt:
+                        pid = ""
                 receipts += chunk.receipts()
         finally:
-            pids.append(pid)
+            if pid:
+                pids.append(pid)
         return receipts
 
-    def _command(self, item: Outgoing, pid: str, first: bool) -> Command:
+    def _command(self, item: Outgoing, pid: str, place: int) -> Command:
         if item.scripted:
             return item.command()
         idmp = self._idmp.get(item.keys.stream)
         if idmp is None:
-            return item.remembered(load=first)
-        return item.idempotent(pid) if idmp else item.command()
+            return item.remembered(load=place == 0)
+        return item.idempotent(f"{pid}.{place // KEPT}") if idmp else item.command()
 
     def _exchange(self, chunk: Chunk) -> Generator[Turn, list[Any], None]:
         """Send until every message has its answer; raises SendError when that may not be tried any longer."""
         deadline, pause, longest = time.monotonic() + self._window, 0.0, PAUSE
-        before = self._bulk(chunk)
+        before: list[Command] = []
         while chunk.left:
             after = self._introduction(chunk.items[0])
             commands = [*before, *[chunk.commands[i] for i in chunk.left], *after]
@@ -169,14 +178,6 @@ class Sending:
         return places
 
     # -- what is said beside the messages ------------------------------------------------------------------------------
-
-    def _bulk(self, chunk: Chunk) -> list[Command]:
-        """More messages than Redis remembers by itself: a stream that was deleted meanwhile must be set up anew.
-
-        At the first try only. Setting it up makes Redis forget what it remembers, if it was not set up before.
-        """
-        stream = chunk.items[0].keys.stream
-        return [_set_up(stream)] if len(chunk.items) > DEFAULT_KEPT and self._idmp.get(stream) else []
 
     def _introduction(self, item: Outgoing) -> list[Command]:
         """What the first send to a queue says too. After the message, which makes the stream that is set up."""

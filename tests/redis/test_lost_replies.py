@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamtask import Result, SendError
+from streamtask.broker.link import Cut
 from streamtask.broker.scripts import ALL
 from streamtask.errors import MaybeSent
 from tests.proxy import Proxy
@@ -170,19 +172,47 @@ def test_three_thousand_in_doubt_at_once_do_not_double(shop: Shop, proxy: Proxy)
 
 
 @idempotent
-def test_a_stream_that_was_deleted_is_set_up_anew(shop: Shop, proxy: Proxy) -> None:
-    """Else Redis would remember a hundred ids only."""
-    shop.pack.delay(0)
-    shop.stage("DEL", shop.stage.keys.stream)
-    shop.pack.delay_many((n,) for n in range(101))
-    shop.pack.delay_many((n,) for n in range(101))
-    shop.pack.delay(0)
-    assert stream_facts(shop)["idmp-maxsize"] == 2000
-    shop.stage("DEL", shop.stage.keys.stream)
-    shop.pack.delay(0)
-    proxy.drop_reply(300)
+@pytest.mark.parametrize("lost", [1, 300, 1000])
+def test_a_thousand_into_a_stream_that_was_just_deleted_are_there_once(shop: Shop, proxy: Proxy, lost: int) -> None:
+    """Nothing is set up there, so Redis remembers a hundred ids of one producer."""
+    stage = Stage(shop.stage.url)
+    shop.pack.delay(-1)
+    stage("DEL", stage.keys.stream)
+    proxy.drop_reply(lost, then=lambda: eventually(lambda: stage("XLEN", stage.keys.stream) == 1000))
     shop.pack.delay_many((n,) for n in range(1000))
-    assert sorted(numbers(shop)[1:]) == list(range(1000))
+    assert numbers(shop) == list(range(1000))
+    assert stream_facts(shop)["iids-duplicates"] >= 1001 - lost, "they were in doubt indeed"
+    stage.link.close()
+
+
+@idempotent
+def test_whoever_sends_first_into_a_deleted_stream_makes_redis_forget_nothing(shop: Shop, proxy: Proxy) -> None:
+    """Another process, new to that stream, tells Redis how much to keep while ours is in doubt."""
+    other = Shop(shop.stage.url)
+    shop.pack.delay(-1)
+    shop.stage("DEL", shop.stage.keys.stream)
+    proxy.drop_reply(then=lambda: other.pack.delay(2))
+    shop.pack.delay(1)
+    assert numbers(shop) == [1, 2]
+    other.close()
+
+
+@idempotent
+def test_what_comes_late_out_of_a_connection_that_was_given_up_is_still_known(shop: Shop) -> None:
+    """However much was sent meanwhile."""
+    shop.pack.delay(0)
+    sending = shop.app.post.sender._sending
+    steps = sending.send(shop.pack._all([(1,)]))
+    late = next(steps)
+    lost = SendError("no answer")
+    lost.__cause__ = Cut(RedisConnectionError("reset by peer"), [])
+    again: Any = steps.throw(lost)
+    with pytest.raises(StopIteration):
+        steps.send(shop.stage.link.batch(again.commands))
+    for n in range(2, 152):
+        shop.pack.delay(n)
+    shop.stage.link.batch(late)  # type: ignore[arg-type]
+    assert numbers(shop) == list(range(152))
 
 
 # -- producer ids --------
@@ -201,7 +231,7 @@ def test_the_stream_is_set_up_once_with_the_first_send_and_costs_no_round_trip(s
     shop.pack.delay_many([(3,), (4,)])
     assert proxy.commands[5:] == ["XADD"] * 3
     facts = stream_facts(shop)
-    assert (facts["idmp-duration"], facts["idmp-maxsize"]) == (100, 2000)
+    assert (facts["idmp-duration"], facts["idmp-maxsize"]) == (100, 100)
     assert (facts["pids-tracked"], facts["iids-tracked"]) == (1, 3)
     other = Shop(proxy.url)
     other.pack.delay(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +114,18 @@ def test_redis_knows_a_message_by_its_own_id_and_each_send_under_way_by_another_
     assert next(under_way)[0][3] != next(both.send([second]))[0][3]
 
 
+def test_another_thread_may_take_the_last_free_producer_id_first() -> None:
+    class Raced(list[str]):
+        """Empty by now, though it was not when it was looked at."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    raced = known(idmp=True)
+    raced._pids = Raced()
+    assert next(raced.send(outgoing()))[0][3]
+
+
 def test_when_only_what_is_said_beside_was_lost_nothing_is_sent_again() -> None:
     fresh = Sending("ns", 2.0)
     steps = fresh.send(outgoing())
@@ -145,12 +157,33 @@ def test_a_long_timeout_is_no_reason_to_send_again_what_redis_has_forgotten(cloc
         steps.throw(failed(Cut(LOST, [])))
 
 
-def test_stream_setup_is_said_before_many_but_never_again_with_them() -> None:
-    """Said again it might make Redis forget those that it has taken."""
-    steps = known(idmp=True).send(outgoing(101))
+def test_no_producer_id_has_more_in_doubt_than_redis_keeps() -> None:
+    steps = known(idmp=True).send(outgoing(1001))
     first = next(steps)
-    assert [command[0] for command in itertools.islice(first, 2)] == ["XCFGSET", "XADD"]
-    assert commands(steps.throw(failed(Cut(LOST, [])))) == first[1:]
+    assert set(Counter(command[3] for command in first).values()) == {100}
+    assert commands(steps.throw(failed(Cut(LOST, [])))) == first, "the same commands, with the same ids"
+
+
+def test_a_producer_id_that_was_in_doubt_is_used_no_more(clock: list[float]) -> None:
+    """What went over the connection that was given up may come late; Redis must still know it then."""
+    known_well = known(idmp=True)
+    ids = []
+    for lost in (False, False, True, False):
+        steps = known_well.send(outgoing())
+        ids.append(next(steps)[0][3])
+        if lost:
+            steps.throw(failed(Cut(LOST, [])))
+        end(steps, [b"1-1"])
+    assert ids[0] == ids[1] == ids[2] != ids[3]
+    steps = known_well.send(outgoing(1001))
+    first = next(steps)
+    steps.throw(failed(Cut(LOST, [])))
+    (last,) = commands(steps.send([b"1-1"] * 1000))
+    assert last[3] not in {command[3] for command in first}
+    clock[0] = 61.0
+    with pytest.raises(MaybeSent):
+        steps.throw(failed(Cut(LOST, [])))
+    assert next(known_well.send(outgoing()))[0][3] != last[3]
 
 
 def test_an_idempotent_xadd_that_may_forget_is_not_trusted() -> None:
