@@ -179,15 +179,16 @@ class Beat:
         line.last = ticked.last
         if ticked.status != 1:
             return  # another beat was faster, or this host's clock runs ahead: go on from what Redis says
-        for tick in offered.fire:
+        for place, tick in enumerate(offered.fire):
             late = max(0, ticked.now - tick) / 1000
+            sent = int(place < ticked.sent)  # where one at a time is allowed, the first one shuts out those behind it
             fields = {
                 "schedule": schedule.name,
                 "task": schedule.task,
                 "tick": from_ms(tick).isoformat(),
                 "late_s": late,
             }
-            self.report.event("beat.tick", INFO, "tick", sent=ticked.sent, **fields)
+            self.report.event("beat.tick", INFO, "tick", sent=sent, **fields)
         if not offered.fire:
             until = from_ms(offered.last).isoformat()
             text = f"ticks up to {until} were missed and are skipped (missed={schedule.missed!r})"

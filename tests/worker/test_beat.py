@@ -75,6 +75,7 @@ async def test_missed_ticks_follow_the_policy(
         await aeventually(lambda: int(lab.client.hget(lab.keys().ticks, "tick")) == newest)
     assert ticks(lab) == [newest + hours * HOUR for hours in expected]
     assert bool(lab.events.named("beat.missed")) == (not expected)
+    assert [event["sent"] for event in lab.events.named("beat.tick")] == [1] * len(expected)
 
 
 @one_server
@@ -118,6 +119,18 @@ async def test_a_unique_task_does_not_pile_up(lab: Lab) -> None:
     async with lab.beat():
         await aeventually(lambda: len(lab.events.named("beat.tick")) >= 4)
     assert len(ticks(lab)) == 1
+    assert sum(event["sent"] for event in lab.events.named("beat.tick")) == 1
+
+
+@one_server
+async def test_of_several_ticks_in_one_call_only_those_that_were_sent_are_told_as_sent(lab: Lab) -> None:
+    newest = now(lab) - 600_000
+    scheduled(lab.app, Every(hours=1, anchor=at(newest)), missed="all", overlap="skip")
+    forget_since(lab, newest - 3 * HOUR)
+    async with lab.beat():
+        await aeventually(lambda: len(lab.events.named("beat.tick")) == 3)
+    assert ticks(lab) == [newest - 2 * HOUR]
+    assert [event["sent"] for event in lab.events.named("beat.tick")] == [1, 0, 0]
 
 
 @one_server
