@@ -10,8 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import INSTALL, NAMES, Server, available
+
+# No test depends on speed; on a busy machine an example of microseconds may take a second.
+settings.register_profile("streamtask", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("streamtask")
 
 
 def _need(name: str) -> None:

@@ -280,6 +280,7 @@ def test_who_signals_all_processes_at_once_is_heard_once(fleet: Fleet) -> None:
         os.kill(pid, signal.SIGTERM)
     gate.open()
     assert parent.end() == 0
+    assert set(Counter(event["worker"] for event in parent.events("worker.stopping")).values()) == {1}
     assert fleet.finished(ids).once == 4
 
 
@@ -397,6 +398,22 @@ Path("first").touch()
     parent.wait_for("worker.died", code=3)
     fleet.server.start()
     serving(parent, 2)
+    assert parent.stop() == 0
+
+
+def test_who_has_worked_goes_on_trying_although_no_process_is_left_that_has(
+    own_server: StartServer, fleets: Callable[[Server], Fleet]
+) -> None:
+    """Each death in a row of processes that reach no Redis is a passing state, not only the first."""
+    fleet = fleets(own_server(appendonly="yes", appendfsync="always"))
+    parent = crew(fleet, 1)
+    fleet.server.kill9()
+    os.kill(min(children(parent)), signal.SIGKILL)
+    eventually(lambda: len(parent.events("worker.died", code=3)) >= 2, 60)
+    fleet.server.start()
+    serving(parent, 1)
+    id = fleet.send("nap", n=1, seconds=0.01).id
+    fleet.finished({id})
     assert parent.stop() == 0
 
 

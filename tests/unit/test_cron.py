@@ -18,7 +18,7 @@ from streamtask.walltime import DAY_MS, from_ms, to_ms
 from tests.unit.cron_oracle import CHANGES, MINUTE, Case, cases, fields, oracle, spans
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_ticks_are_what_the_clock_on_the_wall_says(data: st.DataObject) -> None:
     case = data.draw(cases())
@@ -31,7 +31,7 @@ def test_ticks_are_what_the_clock_on_the_wall_says(data: st.DataObject) -> None:
     assert following == expected[0] if expected else following is None or following > until
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_ticks_do_not_depend_on_the_start_point(data: st.DataObject) -> None:
     case = data.draw(cases())
@@ -43,7 +43,7 @@ def test_ticks_do_not_depend_on_the_start_point(data: st.DataObject) -> None:
     assert case.cron.newest(a, b) == (first[-1] if first else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_seconds_keep_the_same_rules(data: st.DataObject) -> None:
     """Six fields, the second last; checked against each second for some minutes around a clock change."""

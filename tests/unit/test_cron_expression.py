@@ -46,7 +46,7 @@ def test_a_bad_expression_names_itself_and_the_field(expression: str, words: lis
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(max_size=20), st.lists(st.text("0123456789*/-,LWHR#@?monjan ", max_size=6)).map(" ".join)))
 def test_any_text_is_a_cron_or_a_value_error(text: str) -> None:
     with warnings.catch_warnings():

@@ -166,7 +166,7 @@ def test_a_schedule_needs_a_when() -> None:
 
 
 class TestPlan:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(schedules(), times, st.data())
     def test_what_fires_is_due_rises_and_comes_from_the_ticks(self, schedule: Schedule, last: int, data: Any) -> None:
         now = last + data.draw(absence(schedule))
@@ -182,7 +182,7 @@ class TestPlan:
         assert not found.fire or found.fire[-1] == found.last
         assert all(schedule.max_age is None or now - tick <= round(schedule.max_age * 1000) for tick in found.fire)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(schedules(missed="all"), times, st.data())
     def test_all_sends_each_tick_once_and_ends(self, schedule: Schedule, last: int, data: Any) -> None:
         now = last + data.draw(absence(schedule))
@@ -199,7 +199,7 @@ class TestPlan:
         assert found is None
         assert sent == due
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(schedules(), times, st.data())
     def test_two_beats_with_one_last_send_no_tick_twice(self, schedule: Schedule, last: int, data: Any) -> None:
         """Redis takes a plan only from the beat whose `last` is the stored one; the other works from the reply."""
@@ -225,6 +225,14 @@ class TestPlan:
         first = plan(schedule, NOON, NOON + 16 * MINUTE)
         assert first == Plan((NOON + 5 * MINUTE, NOON + 10 * MINUTE), NOON + 10 * MINUTE)
         assert plan(schedule, first.last, NOON + 16 * MINUTE) == Plan((NOON + 15 * MINUTE,), NOON + 15 * MINUTE)
+
+    def test_all_sends_a_hundred_a_call_unless_told_otherwise(self) -> None:
+        schedule = a_schedule(Every(minutes=1), missed="all")
+        last, calls = NOON, list[int]()
+        while (found := plan(schedule, last, NOON + 250 * MINUTE)) is not None:
+            calls.append(len(found.fire))
+            last = found.last
+        assert (calls, last) == ([100, 100, 50], NOON + 250 * MINUTE)
 
     @pytest.mark.parametrize(
         ("when", "grace", "late", "sent"),

@@ -102,7 +102,8 @@ async def test_with_one_slot_busy_queues_take_turns(lab: Lab) -> None:
         await task.adelay_many((queue,) for _ in range(40))
     async with lab.worker(concurrency=1, prefetch=0):
         await lab.empty(*"abc")
-    assert set(order[:20]) == set("abc"), "none waits until another one is worked off"
+    # Not only at the first read, which names all three: none waits until another one is worked off.
+    assert all(order[:30].count(queue) >= 8 for queue in "abc"), order
 
 
 async def test_no_more_is_read_than_there_is_room_for(lab: Lab) -> None:

@@ -125,6 +125,35 @@ async def test_what_was_read_ahead_goes_to_a_worker_with_free_slots(lab: Lab) ->
     assert not any(event["started"] for event in given_back)
 
 
+async def test_who_gave_back_what_waited_too_long_reads_nothing_ahead_until_a_slot_has_turned_over(lab: Lab) -> None:
+    """Else it would come back at once, for as long as the rate of the last second says that tasks are short."""
+    gates = [asyncio.Event() for _ in range(3)]
+    started: list[int] = []
+
+    async def work(n: int) -> None:
+        started.append(n)
+        await gates[n].wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1, prefetch=10) as worker:
+        worker._prefetch.rate = lambda _kind: 1000.0  # type: ignore[method-assign]
+        await task.adelay_many((n,) for n in range(3))
+        await aeventually(lambda: started == [0] and len(worker.queues[0].held) == 3)
+
+        def given_back() -> bool:
+            """Once more, should a read that waited in Redis just then have brought them again."""
+            worker.executor.overdue(0.0)
+            return [row[1] for row in lab.pending()].count("released") == 2
+
+        await aeventually(given_back)
+        assert worker.executor.demand(("coroutine",)) == 0
+        gates[0].set()
+        await aeventually(lambda: started == [0, 1] and len(worker.queues[0].held) == 2)
+        for gate in gates:
+            gate.set()
+        await lab.empty()
+
+
 async def test_a_message_that_was_only_read_ahead_keeps_its_count(lab: Lab) -> None:
     gate = asyncio.Event()
     deliveries: Counter[int] = Counter()
