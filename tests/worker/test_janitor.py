@@ -50,6 +50,20 @@ async def test_what_was_delivered_far_too_often_ends_unread(lab: Lab, at_once: N
     assert starts == [1], "only the second one"
 
 
+async def test_what_has_no_id_is_known_by_its_entry(lab: Lab, at_once: None) -> None:
+    async def work() -> None: ...
+
+    lab.task(work)
+    lab.group()
+    entries = [lab.client.xadd(lab.keys().stream, {"task": "work"}) for _ in range(2)]
+    delivered(lab, 30)
+    async with lab.worker(lease=0.6):
+        await lab.empty()
+    assert sorted(dead[b"dead_id"] for dead in lab.dead()) == entries
+    assert {event["id"].encode() for event in lab.events.named("task.dead")} == set(entries)
+    assert all(lab.client.exists(lab.keys().result(entry.decode())) for entry in entries)
+
+
 async def test_a_task_that_may_be_delivered_more_often_is_left_alone(lab: Lab, at_once: None) -> None:
     async def work() -> int:
         return current().deliveries

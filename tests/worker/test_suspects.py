@@ -80,6 +80,25 @@ async def test_only_a_marked_start_convicts(lab: Lab) -> None:
     assert (await results[7].ainfo()).reason == "poison"
 
 
+async def test_suspects_without_an_id_are_told_apart_by_their_entries(lab: Lab) -> None:
+    """Another language may leave the id out; one that killed its worker convicts none of the others."""
+    ran: list[int] = []
+
+    async def work(n: int) -> None:
+        ran.append(n)
+
+    lab.task(work)
+    lab.group()
+    entries = [lab.client.xadd(lab.keys().stream, {"task": "work", "args": f'{{"n":{n}}}'}) for n in range(3)]
+    crash(lab, 3)
+    mark(lab, entries[1].decode())
+    async with lab.worker(lease=LEASE):
+        await lab.empty()
+    assert sorted(ran) == [0, 2]
+    assert [dead[b"dead_id"] for dead in lab.dead()] == [entries[1]]
+    assert all(lab.client.exists(lab.keys().result(entry.decode())) for entry in entries)
+
+
 async def test_at_most_once_means_that_a_start_is_never_repeated(lab: Lab) -> None:
     ran: list[str] = []
 
