@@ -17,9 +17,9 @@ from streamtask.broker.link import Arg, Command
 from streamtask.policy import TimedOut
 from streamtask.task import Task
 from streamtask.worker import Worker, suspects
-from streamtask.worker.delivery import Delivery, State
+from streamtask.worker.delivery import Delivery, QueueState, State
 from tests.servers import StartServer
-from tests.support import aeventually
+from tests.support import aeventually, eventually
 from tests.worker.conftest import MakeLab
 from tests.worker.kit import Lab, one_server
 
@@ -121,8 +121,17 @@ async def test_what_comes_again_while_it_waits_for_a_renewal_is_asked_about_with
 
 
 def stands_still(worker: Worker, then: Callable[[Delivery], object]) -> None:
-    """The process stands still between the next start and the function's first step; `then` is what it wakes up to."""
-    run = worker.executor._run
+    """The process stands still between the next start and the function's first step; `then` is what it wakes up to.
+
+    So does its lease thread, which would make it fresh again.
+    """
+    run, renew = worker.executor._run, worker.leases._renew
+
+    def renew_later(queue: QueueState, tokens: list[tuple[Delivery, int]], urgent: set[int]) -> None:
+        eventually(lambda: all(delivery.state is not State.RUNNING for delivery, _ in tokens))
+        renew(queue, tokens, urgent)
+
+    worker.leases._renew = renew_later  # type: ignore[method-assign]
 
     def late(delivery: Delivery, *args: Any) -> None:
         worker.executor._run = run  # type: ignore[method-assign]
