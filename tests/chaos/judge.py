@@ -8,31 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tests.chaos.evidence import Evidence, Fault
 from tests.chaos.producer import Sent
 from tests.e2e.fleet import Run
-
-#: Commands by whose loss a healthy worker loses its lease: the renewing thread's; and how they do not arrive in time.
-RENEWING, UNHEARD = {"renew", "set", "client"}, {"lost_request", "half_request", "late_request", "silence"}
-#: Commands whose answer brings messages.
-READING = {"xreadgroup", "read"}
-#: What makes a process stand still, and the seconds that it may need to go on.
-STANDING, AWAKE = {"SIGSTOP", "stalled"}, 0.2
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that was done, from `at` to `until` (monotonic). `pid` is the process it was done to, if only one."""
-
-    kind: str
-    at: float
-    until: float
-    pid: int | None = None
-    command: str = ""
-
-    def __str__(self) -> str:
-        where = f" of {self.pid}" if self.pid is not None else ""
-        what = f" {self.command}" if self.command else ""
-        return f"{self.kind}{what}{where} at {self.at:.2f} for {self.until - self.at:.2f} s"
 
 
 @dataclass
@@ -41,7 +19,7 @@ class Judgement:
 
     wrong: list[str] = field(default_factory=list)
     repeats: list[str] = field(default_factory=list)
-    causes: Counter[str] = field(default_factory=Counter)  # how many repeats each fault made
+    causes: Counter[str] = field(default_factory=Counter)  # how many repeats each kind of fault made
     done: int = 0
     dead: int = 0
     doubtful: int = 0
@@ -65,7 +43,7 @@ class Judge:
         lease: float,
         flushed: AbstractSet[int] = frozenset(),
     ) -> None:
-        self.sent, self.dead, self.lease, self.flushed = sent, dead, lease, flushed
+        self.sent, self.dead, self.flushed = sent, dead, flushed
         self.starts: dict[int, list[Run]] = defaultdict(list)
         self.stops: dict[tuple[str, int], list[Run]] = defaultdict(list)  # by message and process: ends, and cuts short
         self.ends: Counter[int] = Counter()
@@ -78,7 +56,7 @@ class Judge:
             else:
                 self.stops[run.id, run.pid].append(run)
                 self.ends[int(run.n)] += run.what == "end"
-        self.faults = [*faults, *stalls]
+        self.evidence = Evidence([*faults, *stalls], lease)
         self.found = Judgement()
 
     def judge(self) -> Judgement:
@@ -134,52 +112,29 @@ class Judge:
 
     def _repeats(self, number: int, starts: list[Run]) -> None:
         by_attempt: dict[int, list[Run]] = defaultdict(list)
-        for run in sorted(starts, key=lambda run: run.at):
+        for run in starts:
             by_attempt[run.attempt].append(run)
         for attempt, runs in by_attempt.items():
-            if len({run.deliveries for run in runs}) != len(runs):
-                self.found.wrong.append(f"n={number}, attempt {attempt}: one token started twice: {_told(runs)}")
+            runs.sort(key=lambda run: run.deliveries)  # in the order in which Redis gave them away
             for first, second in pairwise(runs):
-                cause = self._cause(first, second)
-                text = f"n={number}, attempt {attempt}: {_told([first, second])}: {cause or 'no fault'}"
-                self.found.repeats.append(text)
-                self.found.causes[str(cause or "no fault")] += 1
-                if cause is None:
-                    self.found.wrong.append(text)
-                if first.pid == second.pid and not self._ended_between(first, second):
-                    self.found.wrong.append(f"{text}; twice at once in one process")
+                self._repeat(f"n={number}, attempt {attempt}", first, second)
+
+    def _repeat(self, which: str, first: Run, second: Run) -> None:
+        cause = self.evidence.cause(first, second)
+        text = f"{which}: {_told([first, second])}: {cause or 'no fault'}"
+        self.found.repeats.append(text)
+        self.found.causes[f"{cause.kind} {cause.command}".strip() if cause else "no fault"] += 1
+        if cause is None:
+            self.found.wrong.append(text)
+        if first.deliveries == second.deliveries:
+            self.found.wrong.append(f"{text}; one token started twice")
+        elif self.evidence.too_soon(first, second):
+            self.found.wrong.append(f"{text}; the lease of the first cannot have been confirmed when it started")
+        if first.pid == second.pid and not self._ended_between(*sorted((first, second), key=lambda run: run.at)):
+            self.found.wrong.append(f"{text}; twice at once in one process")
 
     def _ended_between(self, first: Run, second: Run) -> bool:
         return any(first.at <= stop.at <= second.at for stop in self.stops[first.id, first.pid])
-
-    def _cause(self, first: Run, second: Run) -> Fault | None:
-        """The fault because of which an attempt was started again; the surest kind first.
-
-        An outage of Redis is none: however long it lasts, workers give each other the time to renew first. Nor is a
-        lost answer: what was asked for had been done.
-        """
-        meanwhile = [fault for fault in self.faults if fault.until >= first.at and fault.at <= second.at]
-        mine = [fault for fault in meanwhile if fault.pid == first.pid]
-        # The second one may stand still between its last look at its lease and its first step.
-        theirs = [fault for fault in meanwhile if fault.pid == second.pid and fault.until > second.at - AWAKE]
-        # The entry was delivered up to a lease before its first start, and its answer was under way for long.
-        early = [fault for fault in self.faults if first.at - self.lease <= fault.at <= second.at]
-        candidates = (
-            [fault for fault in mine if fault.kind == "kill -9"],
-            [fault for fault in mine if fault.kind in STANDING and self._lasts(fault)],
-            [fault for fault in theirs if fault.kind in STANDING and self._lasts(fault)],
-            [fault for fault in mine if fault.command in RENEWING and fault.kind in UNHEARD],
-            [
-                fault
-                for fault in early
-                if fault.kind == "late_reply" and fault.pid == first.pid and fault.command in READING
-            ],
-            [fault for fault in early if fault.kind == "stalled"],
-        )
-        return next((faults[0] for faults in candidates if faults), None)
-
-    def _lasts(self, fault: Fault) -> bool:
-        return fault.until - fault.at > self.lease / 3
 
     # -- one at a time under a unique key ------------------------------------------------------------------------------
 

@@ -107,8 +107,8 @@ class Producer(threading.Thread):
         return self.sent[-1]
 
     def _seconds(self) -> float:
-        """How long it runs: short as a rule, now and then longer than a lease is renewed."""
-        return self._dice.uniform(1.0, 3.0) if self._dice.random() < 0.01 else self._dice.uniform(0.0, 0.05)
+        """How long it runs: short as a rule, now and then up to two leases."""
+        return self._dice.uniform(1.0, 4.0) if self._dice.random() < 0.03 else self._dice.uniform(0.0, 0.05)
 
     def _deliver(self, batch: list[Sent], send: Callable[[], list[Any]]) -> None:
         began = time.monotonic()

@@ -2,6 +2,9 @@
 
 A process of its own on 127.0.0.1. It draws by its seed which commands it spoils and how, and writes each of them down.
 Replies are passed when they come, so a read that waits in Redis holds up nothing.
+
+It is a witness, too: it writes down when it stood still itself, and each turn of a worker's lease thread that got
+through, from its first command until the answer to its last one, for a lease is lost in between two of them.
 """
 
 from __future__ import annotations
@@ -41,14 +44,18 @@ LATE, SILENCE = (0.02, 0.5), (0.5, 3.0)
 #: Bytes of one read.
 PIECE = 65_536
 #: Seconds between two looks at the clock, and how late one must be to be written down.
-LOOK, STALLED = 0.05, 0.5
+LOOK, STALLED = 0.05, 0.01
+#: What a lease thread's turn consists of, and the command that ends it.
+TURN, TURNED = {"renew", "set"}, "set"
 
 _NAMES = {script.sha.encode(): script.name for script in ALL}
 
 
 @dataclass(frozen=True)
-class Spoiled:
-    """One command that was spoiled. `at` and `until` are monotonic; `who` is the name of the client's connection."""
+class Note:
+    """One line of the log: a command that was spoiled, a turn, or that the proxy stood still. `at` and `until` are
+    monotonic; `who` is the name of the client's connection.
+    """
 
     kind: str
     command: str
@@ -82,10 +89,14 @@ class Proxy:
         assert port, "the proxy did not start"
         self.url = f"redis://127.0.0.1:{int(port)}/0"
 
-    def spoiled(self) -> list[Spoiled]:
-        """What it did so far."""
+    def notes(self) -> list[Note]:
+        """All that it wrote down so far."""
         lines = self.log.read_bytes().splitlines(keepends=True) if self.log.exists() else []
-        return [Spoiled(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+        return [Note(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+
+    def spoiled(self) -> list[Note]:
+        """What it did to commands so far."""
+        return [note for note in self.notes() if note.kind in KINDS]
 
     def close(self) -> Counter[str]:
         """End it; how many commands it passed, by name."""
@@ -116,9 +127,13 @@ class Spoiler:
         return self._dice.uniform(*limits)
 
     def write(self, kind: str, command: str, who: str, seconds: float = 0.0) -> None:
-        """Write down what is being done."""
+        """Write down what is being done from now on."""
         now = time.monotonic()
-        line = {"kind": kind, "command": command, "who": who, "at": now, "until": now + seconds}
+        self.witness(kind, command, who, now, now + seconds)
+
+    def witness(self, kind: str, command: str, who: str, at: float, until: float) -> None:
+        """Write down what was between two moments."""
+        line = {"kind": kind, "command": command, "who": who, "at": at, "until": until}
         self._log.write(json.dumps(line).encode() + b"\n")
 
 
@@ -133,6 +148,7 @@ class Connection:
         self._spoiler = spoiler
         (self._from_client, self._to_client), (self._from_server, self._to_server) = client, server
         self._who = "sender"
+        self._turn_at: float | None = None
         self._under_way: deque[tuple[str, str | None]] = deque()  # commands whose replies are still to come
 
     async def run(self) -> None:
@@ -156,6 +172,8 @@ class Connection:
 
     async def _request(self, command: bytes) -> None:
         name = self._name(command)
+        if name in TURN and self._turn_at is None:
+            self._turn_at = time.monotonic()
         kind = self._spoiler.choose(name)
         if kind in ("lost_request", "half_request"):
             self._spoiler.write(kind, name, self._who)
@@ -177,6 +195,9 @@ class Connection:
 
     async def _reply(self, reply: bytes) -> None:
         name, kind = self._under_way.popleft() if self._under_way else ("message", None)  # of a subscription
+        if name == TURNED and self._turn_at is not None:
+            self._spoiler.witness("turn", name, self._who, self._turn_at, time.monotonic())
+            self._turn_at = None
         if kind in ("lost_reply", "half_reply"):
             self._spoiler.write(kind, name, self._who)
             if kind == "half_reply":
@@ -203,6 +224,7 @@ class Connection:
             return _NAMES.get(first[1], "script")
         if name == "client" and len(first) == 3 and first[1].upper() == b"SETNAME":
             self._who = first[2].decode()
+            return "client setname"
         return name
 
 
@@ -227,12 +249,11 @@ async def serve(target: str, spoiler: Spoiler) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     while not ended.is_set():
-        asleep = time.monotonic()
+        due = time.monotonic() + LOOK
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), LOOK)
-        late = time.monotonic() - asleep - LOOK
-        if late > STALLED:  # the machine held us up, and with us everybody's replies
-            spoiler.write("stalled", "", "proxy", late)
+        if (now := time.monotonic()) > due + STALLED:  # the machine held us up, and with us everybody's replies
+            spoiler.witness("stalled", "", "proxy", due, now)
     print(json.dumps(spoiler.passed), flush=True)
     os._exit(0)  # the connections end with us, as in a crash: nobody waits for them
 

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.chaos.judge import Fault, Judge, Judgement
+from tests.chaos.evidence import Fault
+from tests.chaos.judge import Judge, Judgement
 from tests.chaos.producer import Producer
 from tests.chaos.proxy import Proxy
 from tests.chaos.tasks import build
@@ -40,7 +41,7 @@ class Plan:
     flush_all: int = 0
     lease: float = 2.0
     rate: float = 0.01
-    timeout: float = 60.0
+    timeout: float = 240.0
 
     def moments(self, dice: random.Random) -> list[tuple[int, str]]:
         """Each fault with the number of finished messages at which it comes."""
@@ -99,7 +100,7 @@ class Chaos:
     def _stop(self) -> None:
         """End the workers, through the same proxy; each that could begin ends well."""
         for worker in self.workers:
-            eventually(lambda worker=worker: worker.events("worker.ready") or not worker.running, 30)
+            eventually(lambda worker=worker: worker.events("worker.ready") or not worker.running, 60)
             assert not worker.events("worker.ready") or worker.stop() == 0, worker.tail()
 
     def _over(self, moments: Sequence[object]) -> bool:
@@ -149,34 +150,33 @@ class Chaos:
         until = time.monotonic() + seconds
         eventually(lambda: time.monotonic() >= until, seconds + 30)
 
-    def _victim(self) -> Process:
-        """Frozen, and in the middle of tasks."""
+    def _victim(self) -> tuple[Process, float]:
+        """Frozen, and in the middle of tasks; since when."""
 
-        def found() -> Process | None:
+        def found() -> tuple[Process, float] | None:
             self._tend()
             self._dice.shuffle(self.workers)
             for worker in self.workers:
                 if self.fleet.runs.open(worker.pid):
+                    at = time.monotonic()
                     worker.freeze()
                     if self.fleet.runs.open(worker.pid):
-                        return worker
+                        return worker, at
                     worker.send_signal(signal.SIGCONT)
             return None
 
-        victim = eventually(found, 30)
+        victim = eventually(found, 60)
         assert victim is not None
         return victim
 
     def _kill(self) -> None:
-        at = time.monotonic()
-        victim = self._victim()
+        victim, at = self._victim()
         victim.kill9()
         self._note("kill -9", at, victim.pid)
         self.workers[self.workers.index(victim)] = self._worker()
 
     def _freeze(self) -> None:
-        at = time.monotonic()
-        victim = self._victim()
+        victim, at = self._victim()
         self._wait(self.plan.lease * 1.6)
         victim.send_signal(signal.SIGCONT)
         self._note("SIGSTOP", at, victim.pid)
@@ -211,13 +211,19 @@ class Chaos:
     def _full(self) -> None:
         """Until the producer was refused a few times; workers go on with what they have."""
         at, before = time.monotonic(), self.producer.refused
+
+        def refused() -> bool:
+            self._tend()  # the producer waits for the workers when it is far ahead
+            return self.producer.refused >= before + 3 or not self.producer.is_alive()
+
         self.fleet.client.config_set("maxmemory", 1)
-        eventually(lambda: self.producer.refused >= before + 3 or not self.producer.is_alive(), 30)
+        eventually(refused, 60)
         self.fleet.client.config_set("maxmemory", 0)
         self._note("maxmemory", at)
 
     def _flush_all(self) -> None:
-        """Empty Redis, and know exactly what it held: both in one transaction."""
+        """Empty Redis when there is something in it, and know exactly what that was: both in one transaction."""
+        eventually(self.fleet.left, 60)
         at = time.monotonic()
         held = self.fleet.client.pipeline(transaction=True)
         for queue in QUEUES:
@@ -231,12 +237,12 @@ class Chaos:
 
     def judge(self) -> Judgement:
         """What became of every message."""
-        spoiled = [Fault(one.kind, one.at, one.until, one.pid, one.command) for one in self.proxy.spoiled()]
+        noted = [Fault(one.kind, one.at, one.until, one.pid, one.command) for one in self.proxy.notes()]
         dead: dict[int, list[str]] = {}
         for queue in QUEUES:
             for letter in self.fleet.dead(queue):
                 dead.setdefault(json.loads(letter[b"args"])["n"], []).append(letter[b"dead_reason"].decode())
-        faults = [*self.faults, *spoiled]
+        faults = [*self.faults, *noted]
         runs = self.fleet.runs.all()
         return Judge(self.producer.sent, runs, dead, faults, self.plan.lease, self.flushed).judge()
 

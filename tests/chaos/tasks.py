@@ -18,7 +18,7 @@ SOON = RetryPolicy(base=0.1, max_delay=0.5)
 #: Retries of the tasks that fail.
 RETRIES = 2
 #: Seconds between two looks at the clock, and how late one must be to be written down.
-LOOK, STALLED = 0.05, 0.5
+LOOK, STALLED = 0.05, 0.01
 
 
 class Failed(Exception):
@@ -64,7 +64,7 @@ def build(url: str | None = None) -> StreamTask:
 
 
 def watch_the_clock(path: str) -> None:
-    """Write down whenever this process got no time for a while: it was frozen, or the machine was too busy."""
+    """Write down whenever this process got no time for a while: it was frozen, or the machine was busy."""
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     while True:
         asleep = time.monotonic()

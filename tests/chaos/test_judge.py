@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 
-from tests.chaos.judge import Fault, Judge, Judgement
+from tests.chaos.evidence import Fault
+from tests.chaos.judge import Judge, Judgement
 from tests.chaos.producer import Sent
 from tests.e2e.fleet import Run
 
@@ -30,44 +34,100 @@ def test_once_is_good_and_is_counted() -> None:
     assert (found.wrong, found.done, found.repeats) == ([], 1, [])
 
 
+def turns(*missing: int, pid: int = A) -> list[Fault]:
+    """The lease thread's turns, one a second but for the `missing`, as the proxy saw them."""
+    return [Fault("turn", at, at + 0.01, pid, "set") for at in range(-5, 12) if at not in missing]
+
+
+def renew(kind: str, at: float, pid: int = A) -> Fault:
+    return Fault(kind, at, at, pid, "renew")
+
+
 @pytest.mark.parametrize(
-    "fault",
+    ("faults", "missing"),
     [
-        Fault("kill -9", 2.5, 2.6, A),
-        Fault("kill -9", 5.0, 5.1, A),  # its end was not written yet
-        Fault("SIGSTOP", 2.5, 7.0, A),
-        Fault("lost_request", 3.0, 3.0, A, "renew"),
-        Fault("stalled", 4.0, 7.0, A),
-        Fault("SIGSTOP", 5.0, 8.95, B),  # in the moment of the second start
-        Fault("late_reply", 0.5, 1.9, A, "xreadgroup"),  # so it lay unrenewed
+        ([Fault("kill -9", 2.5, 2.6, A)], range(3, 12)),
+        ([Fault("kill -9", 5.0, 5.1, A)], range(5, 12)),  # its end was not written yet
+        ([Fault("SIGSTOP", 2.5, 7.0, A)], range(3, 7)),
+        ([Fault("SIGSTOP", 2.51, 7.0, A), Fault("stalled", 2.5, 7.0, A)], range(3, 7)),
+        ([Fault("stalled", 4.0, 7.0, A)], range(4, 7)),
+        ([Fault("stalled", 4.0 + n / 2, 4.3 + n / 2, A) for n in range(4)], range(4, 6)),  # again and again
+        ([Fault("stalled", 4.0, 7.0)], range(4, 7)),  # the proxy
+        ([renew("lost_request", 4.0), renew("half_reply", 5.0)], range(4, 6)),
+        ([Fault("redis kill -9", 2.5, 6.0), renew("lost_request", 6.5)], range(3, 8)),
+        ([Fault("late_reply", 0.1, 1.99, A, "xreadgroup")], ()),  # so it lay unrenewed
+        ([Fault("stalled", 0.1, 1.99)], ()),
     ],
 )
-def test_a_repeat_that_a_fault_explains(fault: Fault) -> None:
-    found = judged([ONE], TWICE, fault)
+def test_a_repeat_that_the_faults_explain(faults: list[Fault], missing: Iterable[int]) -> None:
+    found = judged([ONE], TWICE, *faults, *turns(*missing))
     assert found.wrong == []
-    assert list(found.causes) == [str(fault)]
+    last = faults[-1] if faults[0].kind.startswith("redis") else faults[0]
+    assert list(found.causes) == [f"{last.kind} {last.command}".strip()]
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("faults", "missing"),
     [
-        Fault("kill -9", 2.5, 2.6, B),  # another worker
-        Fault("kill -9", 1.0, 1.1, A),  # before it started
-        Fault("kill -9", 9.5, 9.6, A),  # after it had started again
-        Fault("SIGSTOP", 2.5, 2.7, A),  # not for long enough
-        Fault("SIGSTOP", 4.0, 8.0, B),  # long awake again
-        Fault("lost_reply", 3.0, 3.0, A, "renew"),  # it was renewed
-        Fault("lost_reply", 3.0, 3.0, A, "xreadgroup"),  # costs no start
-        Fault("lost_reply", 3.0, 3.0, A, "done"),
-        Fault("redis kill -9", 2.5, 8.0),
-        Fault("SCRIPT FLUSH", 3.0, 3.0),
-        Fault("maxmemory", 3.0, 4.0),
+        ([Fault("kill -9", 2.5, 2.6, B)], ()),  # another worker
+        ([Fault("kill -9", 1.0, 1.1, A)], range(3, 12)),  # before it started
+        ([Fault("kill -9", 9.5, 9.6, A)], range(3, 12)),  # after it had started again
+        ([Fault("kill -9", 7.5, 7.6, A)], range(8, 12)),  # others had to wait for a lease after that
+        ([Fault("SIGSTOP", 2.5, 2.7, A)], ()),
+        ([Fault("SIGSTOP", 2.5, 7.0, A)], ()),  # its lease thread got through all the same
+        ([Fault("SIGSTOP", 2.5, 7.0, B)], range(3, 7)),  # it was not A that stood
+        ([Fault("SIGSTOP", 2.1, 2.9, A)], range(4, 7)),  # it was renewed after that
+        ([Fault("SIGSTOP", -3.5, 0.9, A)], range(-3, 1)),  # it started after that
+        ([Fault("SIGSTOP", 7.5, 10.9, A)], range(8, 11)),  # the second one started too early for that
+        ([Fault("SIGSTOP", 4.0, 8.0, B)], ()),
+        ([Fault("stalled", 4.0, 4.4, A)], range(4, 7)),  # for the most part it could have renewed
+        ([Fault("stalled", 4.0, 5.2, A)], range(4, 5)),  # not for long enough
+        ([Fault("stalled", 4.0, 4.9, A), Fault("stalled", 4.0, 4.9)], range(4, 7)),  # the same time twice
+        ([Fault("SCRIPT FLUSH", 3.0, 3.0)], range(3, 7)),  # it does not renew, and nothing says why
+        ([Fault("maxmemory", 3.0, 7.0)], range(3, 7)),
+        ([Fault("redis kill -9", 2.5, 8.0)], range(3, 9)),  # the others have to wait for it
+        ([Fault("redis kill -9", 2.5, 8.0)], range(3, 10)),
+        ([Fault("redis kill -9", 2.5, 6.0), Fault("stalled", 6.1, 6.5, A)], range(3, 7)),  # it was in time all the same
+        ([renew("lost_request", 3.0)], (3,)),  # the next turn is in time
+        ([renew("lost_request", at, B) for at in (4.0, 5.0)], (4, 5)),
+        ([Fault("lost_request", at, at, A, "done") for at in (4.0, 5.0)], (4, 5)),
+        ([Fault("lost_reply", 3.0, 3.0, A, "done")], ()),
+        ([Fault("lost_reply", 3.0, 3.0, A, "xreadgroup")], ()),  # costs no start
+        ([Fault("silence", 0.1, 1.99, A, "xreadgroup")], ()),
+        ([Fault("late_reply", 0.2, 1.8, A, "xreadgroup")], ()),  # not by that much
+        ([Fault("late_reply", 0.1, 1.99, B, "xreadgroup")], ()),
+        ([Fault("stalled", at / 4 - 1, at / 4 - 0.82) for at in range(12)], ()),  # no answer was late by all that
     ],
 )
-def test_a_repeat_that_nothing_explains(fault: Fault) -> None:
-    found = judged([ONE], TWICE, fault)
+def test_a_repeat_that_nothing_explains(faults: list[Fault], missing: Iterable[int]) -> None:
+    found = judged([ONE], TWICE, *faults, *turns(*missing))
     assert len(found.wrong) == 1
     assert "no fault" in found.wrong[0]
+
+
+#: A second start one second after the first; and the first of two starts that comes after the second.
+SOON = [*ONCE, run("start", 3.0, pid=B, deliveries=2), run("end", 3.5, pid=B, deliveries=2)]
+LATE = [run("start", 8.0, pid=B, deliveries=2), run("end", 8.5, pid=B, deliveries=2), run("start", 9.0)]
+DIES = Fault("kill -9", 2.1, 2.2, A)
+
+
+@pytest.mark.parametrize(
+    ("runs", "late", "faults", "good"),
+    [
+        (SOON, 0.0, [DIES], False),
+        (SOON, 0.0, [DIES, Fault("SIGSTOP", 1.5, 1.99, A)], False),  # awake, it looked at the clock first
+        (SOON, 0.5, [DIES, Fault("SIGSTOP", 1.5, 1.99, A)], True),  # it had looked before
+        (SOON, 0.5, [DIES], False),  # that it stood still was not noted
+        (SOON, 0.0, [DIES, Fault("late_reply", 1.4, 2.0, A, "read")], True),
+        (LATE, 5.0, [Fault("SIGSTOP", 4.0, 8.9, A), *turns(4, 5, 6, 7, 8)], True),
+        (LATE, 0.1, [Fault("SIGSTOP", 4.0, 8.9, A), *turns(4, 5, 6, 7, 8)], False),
+        (LATE, 5.0, [Fault("SIGSTOP", 4.0, 8.9, B), *turns(4, 5, 6, 7, 8)], False),
+    ],
+)
+def test_a_start_must_have_half_a_lease_left(runs: list[Run], late: float, faults: list[Fault], good: bool) -> None:
+    found = judged([ONE], [replace(run, late=late) for run in runs], *faults)
+    assert any("cannot have been confirmed" in text for text in found.wrong) != good
+    assert found.wrong == [] or not good
 
 
 KILLED = Fault("kill -9", 2.5, 2.6, A)

@@ -13,6 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from streamtask.broker.scripts import RENEW
 from tests.chaos.proxy import KINDS, Proxy
 from tests.chaos.resp import Frames, words
 from tests.servers import Server
@@ -115,6 +116,22 @@ def test_what_it_does_is_written_down_with_whom_and_drawn_by_the_seed(proxy: Mak
         assert {one.pid for one in spoiled if one.command == "ping"} == {42}
         logs.append([(one.kind, one.command, one.who) for one in spoiled])
     assert logs[0] == logs[1]
+
+
+def test_a_turn_of_a_lease_thread_is_written_down_when_its_answer_has_come(proxy: MakeProxy) -> None:
+    through = proxy(0.0)
+    link = redis.Redis.from_url(through.url, protocol=2, driver_info=None, client_name="host:42/beef")
+    link.script_load(RENEW.text)
+    began = time.monotonic()
+    link.evalsha(RENEW.sha, 1, "stream", "group", "me")  # its first command; more than one may follow
+    between = time.monotonic()
+    link.set("presence", "here")
+    ended = time.monotonic()
+    link.evalsha(RENEW.sha, 1, "stream", "group", "me")  # a turn that is not over
+    link.close()
+    (turn,) = [note for note in through.notes() if note.kind == "turn"]
+    assert (turn.command, turn.pid) == ("set", 42)
+    assert began <= turn.at <= between <= turn.until <= ended
 
 
 def test_a_server_that_is_away_is_away_behind_it_too(proxy: MakeProxy, valkey81: Server) -> None:

@@ -92,6 +92,7 @@ def _write(what: str, n: int) -> None:
         "deliveries": here.deliveries,
         "attempt": here.attempt,
         "at": time.monotonic(),  # Linux: one clock for all processes
+        "late": time.time() - here.started_at.timestamp(),
     }
     os.write(_file(), json.dumps(line).encode() + b"\n")
 

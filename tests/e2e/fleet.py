@@ -104,7 +104,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Run:
-    """One line of the runs: a task's start, its end, or what cut it short."""
+    """One line of the runs: a task's start, its end, or what cut it short. `late`: seconds since the worker decided to
+    start it, or some more, for its clock is Redis'.
+    """
 
     what: str
     n: str
@@ -113,6 +115,7 @@ class Run:
     deliveries: int
     attempt: int
     at: float
+    late: float = 0.0
 
 
 class Runs:
