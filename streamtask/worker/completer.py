@@ -132,11 +132,12 @@ class Completer:
             extra, args = bury_items(queue.keys, [item], self._broker.consumer, self._clock.now())
             calls.append(self._broker.bury_call(queue.keys, extra, args))
             sent.append([(*item, item[0].count)])
-        for uncertain in (False, True):
-            back = [item for item in batch.release if item[0].uncertain is uncertain]
+        tries: dict[int, list[tuple[Delivery, Release]]] = {}
+        for delivery, verdict in batch.release:
+            tries.setdefault(delivery.released_ms if delivery.uncertain else 0, []).append((delivery, verdict))
+        for before, back in tries.items():
             for start in range(0, len(back), ITEMS):
                 release = back[start : start + ITEMS]
-                before = min(delivery.released_ms for delivery, _ in release) if uncertain else 0
                 calls.append(self._broker.release_call(queue.keys, release_items(release), before))
                 sent.append([(delivery, verdict, delivery.count) for delivery, verdict in release])
 

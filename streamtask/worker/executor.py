@@ -121,6 +121,7 @@ class Executor:
             self._left_lane(delivery)
         else:
             self._place(delivery)
+            self.fill()  # it may have been too late to start, and the slot is free
 
     def _place(self, delivery: Delivery) -> None:
         """Into a slot, or into the buffer of its kind."""
@@ -303,10 +304,12 @@ class Executor:
         self._left_lane(delivery)
 
     def _left_lane(self, delivery: Delivery) -> None:
-        """Unreadable, late or misfit, it never ran: the lane is free again."""
+        """Unreadable, late or misfit, it never ran: the lane is free again. So is its slot, also while it waits for a
+        renewal.
+        """
         if delivery.settling:
             self._suspects.ended(delivery)
-            self.fill()
+        self.fill()
 
     def _lost_suspect(self, delivery: Delivery) -> None:
         """MARK said that it is not ours."""

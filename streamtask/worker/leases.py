@@ -132,7 +132,10 @@ class Leases:
         urgent = {id(delivery) for delivery in waiting}
         for queue in self._queues:
             # The tuple is made in one step under the interpreter lock, so the loop cannot change the table in between.
-            due = [d for d in tuple(queue.held.values()) if d.confirmed_at < limit or id(d) in urgent]
+            # What is on its way back is not renewed: its second RELEASE takes a row that is younger than the first for
+            # a new delivery, and leaves it alone.
+            held = [d for d in tuple(queue.held.values()) if not d.released_ms]
+            due = [d for d in held if d.confirmed_at < limit or id(d) in urgent]
             for start in range(0, len(due), IDS):
                 self._renew(queue, [(d, d.count) for d in due[start : start + IDS]], urgent)
         try:

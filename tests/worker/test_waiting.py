@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamtask import current
 from streamtask.broker.broker import Entry
-from streamtask.broker.keys import GROUP, QueueKeys
+from streamtask.broker.keys import GROUP, RELEASED, QueueKeys
 from streamtask.broker.link import Arg, Command
 from streamtask.policy import TimedOut
 from streamtask.task import Task
@@ -397,3 +397,109 @@ async def test_what_came_again_before_a_lost_answer_is_not_given_away_by_the_sec
         gate.set()
         await lab.empty()
     assert runs == [1, 1]
+
+
+@one_server
+async def test_a_slot_that_was_kept_for_a_mark_is_filled_when_its_message_must_wait_again(lab: Lab) -> None:
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+
+    task = lab.task(work, result=False, max_deliveries=1)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        asked = asked_only(worker)
+        await task.adelay(1)
+        entry = await hold(lab, worker, 1)
+        await task.adelay(2)
+        second = await hold(lab, worker, 1)
+        first = admit(lab, worker, entry)
+        first.confirmed_at -= 20
+        admit(lab, worker, second)
+        await aeventually(lambda: runs == [2])
+        assert asked == [first]
+        first.confirmed_at = time.monotonic()
+        worker.executor.resume(first)
+        await lab.empty()
+    assert runs == [2, 1]
+
+
+async def rested(lab: Lab) -> None:
+    """Nothing was delivered or renewed in the last ms, which is as exact as Redis tells it."""
+
+    def idle() -> int:
+        rows = lab.client.xpending_range(lab.keys().stream, GROUP, "-", "+", 100)
+        return min(row["time_since_delivered"] for row in rows)
+
+    await aeventually(lambda: idle() >= 20)
+
+
+@one_server
+async def test_what_is_on_its_way_back_is_not_renewed_and_goes_with_the_second_try(lab: Lab) -> None:
+    """The second try leaves alone what is younger than the first: a renewal in between would leave it here for good."""
+    gate = asyncio.Event()
+
+    async def work(n: int) -> None:
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        for n in range(2):
+            await task.adelay(n)
+            admit(lab, worker, await hold(lab, worker, 1))
+        await rested(lab)
+        real = worker.broker.settle
+        tries: list[Sequence[Command]] = []
+
+        async def cut(calls: Sequence[Command]) -> list[Any]:
+            tries.append(calls)
+            if len(tries) == 1:
+                assert await worker.leases.renew_all()
+                raise RedisConnectionError("cut")
+            return await real(calls)
+
+        worker.broker.settle = cut  # type: ignore[method-assign]
+        worker.executor.overdue(0.0)
+        await aeventually(lambda: len(tries) == 2)
+        await worker.completer.drained()
+        assert sorted(row[1:] for row in lab.pending()) == [(RELEASED, 0), (worker.consumer, 1)]
+        gate.set()
+
+
+@one_server
+async def test_each_second_try_to_give_back_knows_its_own_first(lab: Lab) -> None:
+    """One that was delivered after another's first try, and tried first later, is no newer delivery."""
+    gate = asyncio.Event()
+
+    async def work(n: int) -> None:
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1) as worker:
+        await deaf(worker)
+        for n in range(2):
+            await task.adelay(n)
+            admit(lab, worker, await hold(lab, worker, 1))
+        await rested(lab)
+        real = worker.broker.settle
+        tries: list[Sequence[Command]] = []
+
+        async def cut(calls: Sequence[Command]) -> list[Any]:
+            tries.append(calls)
+            if len(tries) == 1:
+                await task.adelay(2)
+                admit(lab, worker, await hold(lab, worker, 1))
+                await rested(lab)
+                worker.executor.overdue(0.0)
+            if len(tries) < 3:
+                raise RedisConnectionError("cut")
+            return await real(calls)
+
+        worker.broker.settle = cut  # type: ignore[method-assign]
+        worker.executor.overdue(0.0)
+        await aeventually(lambda: len(tries) == 3)
+        await worker.completer.drained()
+        assert sorted(row[1:] for row in lab.pending()) == [(RELEASED, 0), (RELEASED, 0), (worker.consumer, 1)]
+        gate.set()
