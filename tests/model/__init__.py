@@ -1,0 +1,1 @@
+"""The delivery protocol as a model: a server, its scripts as atomic steps, workers as automata, every fault between."""
