@@ -34,6 +34,7 @@ def key(world: World) -> Any:
         finals,
         tuple(sorted((rank[id], e) for id, e in proof.started.items() if id in rank)),
         tuple(sorted((k[0], rank.get(v[0], -1), v[1:]) for k, v in proof.runs.items())),
+        tuple(id in server.pel and proof.hindered.get(id) == server.pel[id].at for id in alive),
         tuple(sorted(proof.suspicious)),
         tuple(sorted(proof.vanished)),
         tuple(rank.get(id, -1) for id in sorted(proof.early)),

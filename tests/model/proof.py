@@ -25,6 +25,8 @@ class Proof:
         self.vanished: set[int] = set()
         #: Message ids that two messages have. Marks are kept by message id, so these share their evidence.
         self.shared: set[str] = set()
+        #: Entries whose owner was not well: id -> when it had last been renewed then.
+        self.hindered: dict[int, int] = {}
         self.jumped = False  # the server's clock was set: nothing is known of what runs out
         self.repeats = 0
 
@@ -34,6 +36,7 @@ class Proof:
         new.runs, new.started, new.kills = dict(self.runs), dict(self.started), dict(self.kills)
         new.suspicious, new.vanished, new.repeats = set(self.suspicious), set(self.vanished), self.repeats
         new.shared, new.jumped, new.early = self.shared, self.jumped, set(self.early)
+        new.hindered = dict(self.hindered)
         return new
 
     # -- attempts -----------------------------------------------------------------------------------------------------

@@ -145,12 +145,15 @@ class World(Steps):
             worker.take_holiday()  # each failed try to read says so again
 
     def _blame(self) -> None:
-        """A row that ran out of its lease while its owner was not well is excused."""
+        """A row that ran out of its lease is excused when its owner was not well at any time since its last renewal."""
+        hindered = self.proof.hindered
         for id, row in self.server.pel.items():
             owner = self.workers.get(row.owner)
-            if owner is None or self.server.idle(row) < self.settings.lease:
+            if owner is None:
                 continue
             if owner.life != "up" or not owner.thread:
+                hindered[id] = row.at
+            if self.server.idle(row) >= self.settings.lease and hindered.get(id) == row.at:
                 self.proof.excuse(id)
                 if entry := self.server.stream.get(id):
                     self.proof.suspicious.add(entry.copy)
