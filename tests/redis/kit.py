@@ -77,6 +77,14 @@ class Stage:
         assert self.read(me) == ids
         return ids
 
+    def hold_at(self, *ids: str, me: str = "w1") -> list[str]:
+        """The same with entry ids of one's choice, in rising order."""
+        self.group()
+        for id in ids:
+            self("XADD", self.keys.stream, id, "task", "t", "id", id, "args", "{}")
+        assert self.read(me) == list(ids)
+        return list(ids)
+
     def take_over(self, id: str, me: str) -> None:
         """What happens when a lease is over: another worker's read takes the entry, and its count rises."""
         assert self("XCLAIM", self.keys.stream, GROUP, me, 0, id)

@@ -29,6 +29,13 @@ def test_a_thousand_at_once_in_any_order(stage: Stage, ackdel: str) -> None:
     assert (stage.ids(), stage.pending()) == ([], {})
 
 
+def test_a_batch_may_span_any_time(stage: Stage, ackdel: str) -> None:
+    ids = stage.hold_at("1-1", "1-2", "7-0", "1700000000000-0")
+    assert stage.done(ids[0], 1, ids[3], 1, ackdel=ackdel) == [1, 1]
+    assert stage.done(ids[2], 1, ids[1], 1, ackdel=ackdel) == [1, 1]
+    assert stage.ids() == []
+
+
 def test_another_count_means_it_went_round_and_is_not_ours(stage: Stage, ackdel: str) -> None:
     ids = stage.hold(*"ab")
     stage.take_over(ids[0], "w1")  # back to the same worker: only the count tells

@@ -101,6 +101,21 @@ def test_who_does_not_hold_it_cannot_mark_it(stage: Stage) -> None:
     assert stage.hash(stage.keys.suspects) == {}
 
 
+def test_a_mark_needs_the_count_of_its_delivery(stage: Stage) -> None:
+    (id,) = stage.hold("m")
+    stage.take_over(id, "w1")
+    assert stage.mark(id, 1, "m") == [-1], "it went round and came back to the same worker"
+    assert stage.hash(stage.keys.suspects) == {}
+
+
+def test_the_mark_of_another_owner_is_another_mark(stage: Stage) -> None:
+    """A message that was given back unstarted comes to the next worker with the very same count."""
+    (id,) = stage.hold("m")
+    stage.mark(id, 1, "m")
+    stage("XCLAIM", stage.keys.stream, GROUP, "w2", 0, id, "RETRYCOUNT", 1, "JUSTID")
+    assert stage.mark(id, 1, "m", me="w2") == [1]
+
+
 def test_marks_of_a_batch_do_not_mix(stage: Stage) -> None:
     ids = stage.hold(*"abc")
     stage.mark(ids[1], 1, "b")
@@ -134,14 +149,36 @@ def test_what_never_started_costs_no_delivery_and_what_started_does(stage: Stage
 
 
 def test_only_the_holder_gives_back(stage: Stage) -> None:
-    ids = stage.hold(*"abc")
+    ids = stage.hold(*"abcd")
     stage.take_over(ids[0], "w2")
     stage.take_over(ids[1], "w1")
+    stage("XCLAIM", stage.keys.stream, GROUP, "w2", 0, ids[3], "RETRYCOUNT", 1, "JUSTID")  # as after a release
     assert stage.release(*(part for id in ids for part in (id, 1, 0, "m", 0))) == 1
-    assert stage.pending() == {ids[0]: Row("w2", 2), ids[1]: Row("w1", 2), ids[2]: Row(RELEASED, 0)}
+    theirs = {ids[0]: Row("w2", 2), ids[1]: Row("w1", 2), ids[3]: Row("w2", 1)}
+    assert stage.pending() == {**theirs, ids[2]: Row(RELEASED, 0)}
     last = stage("XINFO", "STREAM", stage.keys.stream)
     assert stage.release(ids[0], 1, 0, "m", 0) == 0
     assert stage("XINFO", "STREAM", stage.keys.stream) == last, "nothing was released: nobody is woken"
+
+
+def test_what_never_started_takes_back_only_its_own_mark(stage: Stage) -> None:
+    """An older one is the evidence against it."""
+    own, accused = stage.hold("own", "accused")
+    stage.mark(own, 1, "own", accused, 1, "accused")
+    stage.take_over(accused, "w1")
+    stage.mark(accused, 2, "accused")
+    assert stage.release(own, 1, 0, "own", 1, accused, 2, 0, "accused", 1) == 2
+    assert list(stage.hash(stage.keys.suspects)) == ["accused"]
+
+
+def test_a_graceful_end_takes_back_all_marks(stage: Stage) -> None:
+    """It ran here and killed nobody."""
+    (id,) = stage.hold("m")
+    stage.mark(id, 1, "m")
+    stage.take_over(id, "w1")
+    assert stage.mark(id, 2, "m") == [1]
+    assert stage.release(id, 2, 1, "m", 1) == 1
+    assert stage.hash(stage.keys.suspects) == {}
 
 
 def test_a_second_try_leaves_alone_what_its_old_owner_was_given_meanwhile(stage: Stage) -> None:

@@ -111,6 +111,13 @@ def test_it_says_when_a_lease_can_run_out_at_the_soonest(stage: Stage, native: s
     assert look(stage, native=native)[0] == 750, "too many to look at each"
 
 
+@each_way
+def test_many_that_are_held_do_not_make_a_short_lease_longer(stage: Stage, native: str) -> None:
+    stage.hold(*(str(n) for n in range(250)))
+    wait, _ = look(stage, count=1000, lease=600, native=native)
+    assert wait <= 600
+
+
 def test_the_budget_is_for_both_kinds_together(stage: Stage) -> None:
     ids = stage.hold(*"abcde")
     make_idle(stage, *ids[:3])

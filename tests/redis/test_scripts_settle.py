@@ -77,6 +77,13 @@ def test_a_batch_has_one_status_an_item_in_its_order(stage: Stage) -> None:
     assert stage.ids(stage.keys.dead) == []
 
 
+def test_a_batch_may_span_any_time(stage: Stage) -> None:
+    ids = stage.hold_at("1-1", "1-2", "7-0", "1700000000000-0")
+    assert stage.settle(Item("D", ids[0], mid="a"), Item("D", ids[3], mid="d")) == [1, 1]
+    assert stage.settle(Item("D", ids[2], mid="c"), Item("D", ids[1], mid="b")) == [1, 1]
+    assert stage.ids() == []
+
+
 @pytest.mark.parametrize("op", ["D", "R", "X"])
 def test_a_verdict_without_the_token_changes_nothing(stage: Stage, op: str) -> None:
     """A late finisher never overwrites the newer attempt: neither its place, nor its lock, nor its result."""

@@ -26,13 +26,15 @@ def deliver(stage: Stage, id: str, deliveries: int, owner: str = "w1", idle: int
     stage("XCLAIM", stage.keys.stream, GROUP, owner, 0, id, "IDLE", idle, "RETRYCOUNT", deliveries, "JUSTID")
 
 
-def bury(stage: Stage, *items: tuple[Arg, ...], lock: str = "", result: str = "", kind: str = "task") -> list[Any]:
+def bury(
+    stage: Stage, *items: tuple[Arg, ...], lock: str = "", result: str = "", ttl: int = LONG, kind: str = "task"
+) -> list[Any]:
     """BURY of entry id, owner, count, message id; the lock and the result are those of the first item."""
     keys = [stage.keys.stream, stage.keys.dead, stage.keys.suspects, stage.keys.where, *filter(None, (lock, result))]
     numbers = (5 if lock else 0, (6 if lock else 5) if result else 0)
     args: list[Arg] = []
     for item in items:
-        args += (*item, *numbers, "record", LONG, len(TOLD), *TOLD)
+        args += (*item, *numbers, "record", ttl, len(TOLD), *TOLD)
         numbers = (0, 0)
     found: list[Any] = stage.run(BURY, keys, GROUP, kind, MOST_FIELDS, *args)
     return found
@@ -124,12 +126,13 @@ def test_a_copy_is_a_dead_letter_with_all_its_bytes(stage: Stage) -> None:
 
 
 def test_a_row_that_moved_on_is_left_alone(stage: Stage) -> None:
-    ids = stage.hold(*"abc")
+    ids = stage.hold(*"abcd")
     stage.take_over(ids[0], "w2")
     stage.take_over(ids[1], "w1")
     stage.done(ids[2], 1)
-    assert bury(stage, *((id, "w1", 1, "m") for id in ids)) == [0, 0, 0]
-    assert stage.pending() == {ids[0]: Row("w2", 2), ids[1]: Row("w1", 2)}
+    stage.back_to_released(ids[3], 1)
+    assert bury(stage, *((id, "w1", 1, "m") for id in ids)) == [0, 0, 0, 0]
+    assert stage.pending() == {ids[0]: Row("w2", 2), ids[1]: Row("w1", 2), ids[3]: Row(RELEASED, 1)}
     assert stage.ids(stage.keys.dead) == []
 
 
@@ -190,6 +193,14 @@ def test_keys_of_the_wrong_type_beside_it_hold_nothing_up(stage: Stage) -> None:
     stage("EXPIRE", lock, 60)
     assert bury(stage, (id, "w1", 1, "m"), lock=lock) == [1]
     assert stage.pending() == {}
+
+
+def test_a_record_that_is_refused_is_left_out(stage: Stage) -> None:
+    """The dead letter is written by then, and would be written again with every try."""
+    (id,) = stage.hold("m")
+    assert bury(stage, (id, "w1", 1, "m"), result=stage.keys.result("m"), ttl=0) == [1]
+    assert stage.pending() == {}
+    assert len(stage.ids(stage.keys.dead)) == 1
 
 
 def test_a_topic_keeps_its_entry(stage: Stage) -> None:

@@ -1,0 +1,97 @@
+"""Each rule of the protocol has a test that fails without it: the rule is broken in a copy of the tree, and the tests
+that the table names are run there.
+
+The table is checked by `make test`, the tests are run by `make test-long`; one row: `ARGS="-k 'settle and owner'"`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from streamtask.broker.link import SyncLink
+from streamtask.broker.scripts import ALL
+from tests.conftest import missing
+from tests.mutants import table_holding, table_sending, table_verdicts
+from tests.mutants.kit import FAILED, ROOT, Mutant, plant, run
+from tests.servers import ALL as SERVERS
+from tests.servers import INSTALL, Server, available
+
+MUTANTS = [*table_verdicts.ALL, *table_holding.ALL, *table_sending.ALL]
+each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_a_row_fits_the_code(mutant: Mutant, request: pytest.FixtureRequest) -> None:
+    """Or the table would rot: what it breaks must be there once, and what it puts there must be a program."""
+    assert mutant.path.read_text().count(mutant.old) == 1
+    assert mutant.text() != mutant.path.read_text()
+    assert mutant.tests
+    if mutant.path.suffix == ".py":
+        compile(mutant.text(), mutant.file, "exec")
+    else:
+        redis86: Server = request.getfixturevalue("redis86")
+        link = SyncLink(redis86.url)
+        link.call("SCRIPT", "LOAD", mutant.text())
+        link.close()
+
+
+def test_rows_have_names_of_their_own_and_break_something_of_their_own() -> None:
+    assert [name for name, times in Counter(map(str, MUTANTS)).items() if times > 1] == []
+    assert len({(mutant.file, mutant.text()) for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_every_script_has_its_rows() -> None:
+    rows = Counter(mutant.path.stem for mutant in MUTANTS if mutant.path.suffix == ".lua")
+    assert [script.name for script in ALL if rows[script.name] < 3] == []
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    tests = sorted({test.partition("[")[0] for mutant in MUTANTS for test in mutant.tests})
+    known: dict[str, set[str]] = {}
+    for file, _, name in (test.partition("::") for test in tests):
+        found = known.get(file) or known.setdefault(file, set(_functions(ROOT / file)))
+        assert name in found, f"{file} has no {name}"
+
+
+def _functions(file: Path) -> list[str]:
+    return re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+
+
+# -- the mutants -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sound(request: pytest.FixtureRequest) -> None:
+    """The tests that the chosen rows name pass where nothing is broken; they are run once, all together."""
+    if set(SERVERS) - set(available()):
+        missing(f"{', '.join(set(SERVERS) - set(available()))} not installed: {INSTALL}")
+    chosen = [item.callspec.params["mutant"] for item in request.session.items if "planted" in item.fixturenames]
+    tests = sorted({test for mutant in chosen for test in mutant.tests})
+    with TemporaryDirectory(prefix="stree-") as folder:
+        code, said = run(plant(Path(folder)), *tests)
+    assert code == 0, f"nothing is broken, and yet:\n{said}"
+
+
+@pytest.fixture
+def planted(sound: None, mutant: Mutant) -> Iterator[Path]:
+    """A tree with the mutant in it."""
+    with TemporaryDirectory(prefix="stree-") as folder:
+        yield plant(Path(folder), mutant)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@each
+def test_a_mutant_is_noticed(planted: Path, mutant: Mutant) -> None:
+    code, said = run(planted, *mutant.tests)
+    assert code == FAILED, f"{mutant} survives: pytest ended with {code}\n{said}"
+    assert re.search(r"^\d+ failed", said.splitlines()[-1]), f"{mutant}: no test failed\n{said}"
