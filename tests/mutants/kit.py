@@ -1,4 +1,4 @@
-"""Mutants: one rule of the code broken on purpose, the tests that must notice, and a copy of the tree to run them in."""
+"""Mutants: one rule of the code broken on purpose, the tests that must notice, and a copy of the tree to run in."""
 
 from __future__ import annotations
 

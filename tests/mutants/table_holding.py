@@ -45,12 +45,6 @@ READ = mutants(
         "test_the_budget_is_for_both_kinds_together",
     ),
     (
-        "nothing idle in a full budget",
-        "if claims and left > #out then",
-        "if claims then",
-        "test_the_budget_is_for_both_kinds_together",
-    ),
-    (
         "deliveries as they were",
         "r[3], r[4]}",
         "r[3], r[4] + 1}",
@@ -60,7 +54,7 @@ READ = mutants(
         "there may be more",
         "if #out >= left then",
         "if false then",
-        "test_it_says_when_a_lease_can_run_out_at_the_soonest",
+        "test_what_did_not_fit_is_looked_for_at_once",
     ),
     (
         "the soonest end",
@@ -113,8 +107,10 @@ RENEW = mutants(
     ),
     (
         "the count stays",
-        "  claim[#claim + 1] = 'JUSTID'\n  local kept = redis.call(unpack(claim))\n"
-        "  for i = 1, #kept do status[place[kept[i]]] = 1 end",
+        (
+            "  claim[#claim + 1] = 'JUSTID'\n  local kept = redis.call(unpack(claim))\n"
+            "  for i = 1, #kept do status[place[kept[i]]] = 1 end"
+        ),
         "  local kept = redis.call(unpack(claim))\n  for i = 1, #kept do status[place[kept[i][1]]] = 1 end",
         "test_a_renewed_delivery_is_as_fresh_as_a_new_one",
     ),

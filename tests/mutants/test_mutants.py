@@ -17,12 +17,13 @@ import pytest
 from streamtask.broker.link import SyncLink
 from streamtask.broker.scripts import ALL
 from tests.conftest import missing
-from tests.mutants import table_holding, table_sending, table_verdicts
+from tests.mutants import table_broker, table_holding, table_sending, table_verdicts, table_worker
 from tests.mutants.kit import FAILED, ROOT, Mutant, plant, run
 from tests.servers import ALL as SERVERS
 from tests.servers import INSTALL, Server, available
 
-MUTANTS = [*table_verdicts.ALL, *table_holding.ALL, *table_sending.ALL]
+TABLES = (table_verdicts, table_holding, table_sending, table_worker, table_broker)
+MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 
 
@@ -94,4 +95,4 @@ def planted(sound: None, mutant: Mutant) -> Iterator[Path]:
 def test_a_mutant_is_noticed(planted: Path, mutant: Mutant) -> None:
     code, said = run(planted, *mutant.tests)
     assert code == FAILED, f"{mutant} survives: pytest ended with {code}\n{said}"
-    assert re.search(r"^\d+ failed", said.splitlines()[-1]), f"{mutant}: no test failed\n{said}"
+    assert re.search(r"^\d+ failed", said, re.MULTILINE), f"{mutant}: no test failed\n{said}"

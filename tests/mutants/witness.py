@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Look at this process and, as tests start workers, at a child that stands elsewhere. UsageError is exit code 4."""
     import streamtask
 
-    expected = os.path.join(os.environ[TREE], "streamtask", "__init__.py")
+    expected = str(Path(os.environ[TREE]) / "streamtask" / "__init__.py")
     child = subprocess.run([sys.executable, "-c", SAY], cwd="/", capture_output=True, text=True, check=True)
     for who, found in (("pytest", streamtask.__file__), ("a child", child.stdout.strip())):
         if found != expected:

@@ -141,6 +141,18 @@ def test_a_stream_of_the_wrong_type_loses_nothing(stage: Stage) -> None:
     assert move(stage)[0] == 1
 
 
+def test_a_stream_that_takes_no_entry_loses_nothing(stage: Stage) -> None:
+    stage.group()
+    defer(stage, "m", PAST)
+    last = 2**64 - 1
+    stage("XADD", stage.keys.stream, f"{last}-{last}", "id", "the last one of all")
+    with pytest.raises(ResponseError, match="exhausted"):
+        move(stage)
+    assert set(stage.due()) == set(stage.hash(stage.keys.body)) == {"m"}
+    stage("DEL", stage.keys.stream)
+    assert move(stage)[0] == 1
+
+
 def test_a_place_of_the_wrong_type_moves_each_message_once(stage: Stage) -> None:
     stage.group()
     defer(stage, "m", PAST)
@@ -151,8 +163,11 @@ def test_a_place_of_the_wrong_type_moves_each_message_once(stage: Stage) -> None
 
 @pytest.mark.parametrize(
     "body",
-    [b"garbage", b"", b"4:task", b"-9:task,1:t,", b"4:task,1:t,2:id,", b"99999999999999999999:x,", b"0x4:task,1:t,"],
-    ids=repr,
+    [
+        *(b"garbage", b"", b"4:task", b"-9:task,1:t,", b"4:task,1:t,2:id,", b"99999999999999999999:x,"),
+        *(b"0x4:task,1:t,", b"1:x,1:y," * 5000),
+    ],
+    ids=lambda body: repr(body[:30]),
 )
 def test_a_damaged_body_does_not_stop_what_is_behind_it(stage: Stage, body: bytes) -> None:
     """It goes on as an entry that nobody can read, and ends as a dead letter with its bytes."""

@@ -112,6 +112,14 @@ def test_it_says_when_a_lease_can_run_out_at_the_soonest(stage: Stage, native: s
 
 
 @each_way
+def test_what_did_not_fit_is_looked_for_at_once(stage: Stage, native: str) -> None:
+    """Among so many that each look at them would cost too much, too."""
+    make_idle(stage, *stage.hold(*"abc"))
+    stage.hold(*(str(n) for n in range(250)))
+    assert look(stage, count=2, native=native)[0] == 0
+
+
+@each_way
 def test_many_that_are_held_do_not_make_a_short_lease_longer(stage: Stage, native: str) -> None:
     stage.hold(*(str(n) for n in range(250)))
     wait, _ = look(stage, count=1000, lease=600, native=native)

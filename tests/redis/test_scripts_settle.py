@@ -257,6 +257,17 @@ def test_a_result_replaces_whatever_had_its_key(stage: Stage) -> None:
     assert stage("GET", key) == b"1"
 
 
+def test_a_result_that_is_refused_leaves_its_item(stage: Stage) -> None:
+    """Nothing is written yet, so it can be settled in another form."""
+    ids = stage.hold(*"ab")
+    verdict = Item("D", ids[0], mid="a", result=stage.keys.result("a"), value="1", ttl=0)
+    found = stage.settle(verdict, Item("D", ids[1], mid="b"))
+    assert b"invalid expire" in found[0]
+    assert found[1] == 1
+    assert stage.pending() == {ids[0]: Row("w1", 1)}
+    assert stage.settle(verdict._replace(result="")) == [1]
+
+
 def test_an_item_that_is_no_verdict_is_that_items_error(stage: Stage) -> None:
     ids = stage.hold(*"ab")
     found = stage.settle(Item("X", ids[0], mid="a", fields=()), Item("D", ids[1], mid="b"))

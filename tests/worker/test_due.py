@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from streamtask import current
+from streamtask import RetryPolicy, current
 from tests.support import aeventually
 from tests.worker.kit import Lab, one_server
 
@@ -105,3 +105,34 @@ async def test_every_queue_has_its_own_due_messages(lab: Lab, queues: int) -> No
         results = [await task.options(countdown=0.05).adelay(n) for n, task in enumerate(tasks)]
         assert await asyncio.gather(*(result.aget(10) for result in results)) == [0, 1, 2]
         await lab.empty(*(f"q{number}" for number in range(queues)))
+
+
+@one_server
+async def test_a_short_countdown_does_not_wait_for_a_long_one(lab: Lab) -> None:
+    """A mover that sleeps until the next one is due knows nothing of what comes in between."""
+
+    async def note() -> str:
+        return "soon"
+
+    task = lab.task(note)
+    await task.options(countdown=3600).adelay()
+    async with lab.worker():
+        await aeventually(lambda: lab.client.get(lab.keys().mover))
+        result = await task.options(countdown=0.01).adelay()
+        assert await result.aget(10) == "soon"
+
+
+@one_server
+async def test_a_short_retry_does_not_wait_for_the_mover(lab: Lab) -> None:
+    """The worker knows when its own is due, whoever moves."""
+
+    async def flaky() -> int:
+        if current().attempt == 1:
+            raise OSError("first")
+        return current().attempt
+
+    task = lab.task(flaky, retry=RetryPolicy(base=0.05, jitter="none"))
+    lab.client.set(lab.keys().mover, "another worker", px=60_000)
+    async with lab.worker():
+        assert await (await task.adelay()).aget(10) == 2
+        await lab.empty()

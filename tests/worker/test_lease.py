@@ -472,3 +472,58 @@ def idle(lab: Lab) -> int:
     """How long, in ms, the longest held entry has been held without a renewal."""
     rows = lab.client.xpending_range(lab.keys().stream, GROUP, "-", "+", 100)
     return max((row["time_since_delivered"] for row in rows), default=0)
+
+
+async def test_a_renewal_confirms_what_was_ours_when_it_was_sent(lab: Lab) -> None:
+    """The answer may have lain about, and says nothing of the time since."""
+    gate = asyncio.Event()
+    sent: list[float] = []
+
+    async def work() -> None:
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        await task.adelay()
+        await aeventually(worker._running)
+        (delivery,) = worker._running()
+        run = worker.leases._link.run
+
+        def late(*arguments: Any) -> Any:
+            sent.append(time.monotonic())
+            answer = run(*arguments)
+            time.sleep(0.01)
+            return answer
+
+        worker.leases._link.run = late  # type: ignore[method-assign]
+        before = delivery.confirmed_at
+        worker.leases._turn(everything=True, waiting=[])
+        assert before < delivery.confirmed_at <= sent[-1]
+        gate.set()
+        await lab.empty()
+
+
+async def test_what_waits_to_be_written_is_renewed(lab: Lab) -> None:
+    """Else another worker would run it again while Redis takes its time with the verdict."""
+    gate = asyncio.Event()
+
+    async def work() -> None: ...
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        settle = worker.broker.settle
+
+        async def slow(calls: Sequence[Command]) -> list[Any]:
+            await gate.wait()
+            return await settle(calls)
+
+        worker.broker.settle = slow  # type: ignore[method-assign]
+        await task.adelay()
+        held = worker.queues[0].held
+        await aeventually(lambda: [delivery.settling for delivery in held.values()] == [True])
+        (delivery,) = held.values()
+        before = delivery.confirmed_at = time.monotonic() - worker.leases.period
+        worker.leases._turn(everything=False, waiting=[])
+        assert delivery.confirmed_at > before
+        gate.set()
+        await lab.empty()

@@ -235,3 +235,41 @@ async def test_an_attempt_that_is_stopped_before_its_first_step_gives_its_slot_b
         task.delay()
         await aeventually(lambda: lab.events.named("task.retry"))
         assert worker.executor.running["coroutine"] == 0
+
+
+async def test_what_runs_at_a_stop_keeps_its_lease(lab: Lab) -> None:
+    gate = asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+
+    await lab.task(work, result=False).adelay()
+    worker, running = start(lab, lease=0.6, grace=60)
+    await aeventually(lambda: lab.events.named("worker.ready") and worker._running())
+    (delivery,) = worker._running()
+    worker.stop()
+    await aeventually(lambda: lab.events.named("worker.draining"))
+    for _ in range(3):
+        before = delivery.confirmed_at
+        await aeventually(lambda before=before: delivery.confirmed_at > before, timeout=5)  # type: ignore[misc]
+    gate.set()
+    assert await ended(running) == OK
+    await lab.empty()
+
+
+async def test_a_thread_that_runs_on_at_the_end_is_left_to_its_lease(lab: Lab) -> None:
+    """It would run twice at once if its message went back at once."""
+    ends = threading.Event()
+    starts: list[int] = []
+
+    def work() -> None:
+        starts.append(1)
+        ends.wait(30)
+
+    await lab.task(work, result=False).adelay()
+    worker, running = start(lab, grace=0.05, lease=60)
+    await aeventually(lambda: starts)
+    worker.stop()
+    assert await ended(running) == GAVE_BACK
+    assert [(owner, count) for _, owner, count in lab.pending()] == [(worker.consumer, 1)]
+    ends.set()

@@ -99,6 +99,23 @@ async def test_suspects_without_an_id_are_told_apart_by_their_entries(lab: Lab) 
     assert all(lab.client.exists(lab.keys().result(entry.decode())) for entry in entries)
 
 
+async def test_a_mark_of_its_own_convicts_nobody(lab: Lab) -> None:
+    """The answer to MARK was lost, and the worker asks again."""
+    ran: list[int] = []
+
+    async def work() -> None:
+        ran.append(current().deliveries)
+
+    result = await lab.task(work, result=False).adelay()
+    crash(lab, 2)
+    (entry, _, _) = lab.pending()[0]
+    async with lab.worker(lease=LEASE) as worker:
+        lab.client.hset(lab.keys().suspects, result.id, f"1 {entry} 3 {worker.consumer}")
+        await lab.empty()
+    assert ran == [3]
+    assert lab.dead() == []
+
+
 async def test_at_most_once_means_that_a_start_is_never_repeated(lab: Lab) -> None:
     ran: list[str] = []
 

@@ -142,3 +142,14 @@ async def test_a_message_id_is_accepted_once(lab: Lab) -> None:
         assert await other.aget(10) == 4
     assert ran == [1, 4]
     assert (again.duplicate, again.id, other.duplicate) == (True, "order-1", False)
+
+
+async def test_a_key_ends_with_a_message_without_a_result(lab: Lab) -> None:
+    async def quiet(n: int) -> None: ...
+
+    task = lab.task(quiet, unique=True, result=False)
+    async with lab.worker():
+        for _ in range(2):
+            assert not (await task.adelay(1)).duplicate
+            await lab.empty()
+    assert list(lab.client.scan_iter("*:unique:quiet:*")) == []

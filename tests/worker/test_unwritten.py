@@ -228,3 +228,46 @@ async def test_a_verdict_whose_answer_was_lost_is_told_as_written(lab: Lab) -> N
         result = await task.adelay()
         await aeventually(lambda: lab.events.done_ids == [result.id])
     assert lab.events.named("task.lease_lost") == []
+
+
+async def test_what_is_refused_for_a_while_is_written_later_as_it_was(own: Lab) -> None:
+    """A Redis that is a replica for a moment, as in a failover, takes no verdict and will take it later."""
+    gate = asyncio.Event()
+    refused: list[Any] = []
+
+    async def work(n: int) -> int:
+        await gate.wait()
+        return n
+
+    task = own.task(work)
+    async with own.worker(lease=30.0) as worker:
+        settle = worker.broker.settle
+
+        async def watched(calls: Sequence[Command]) -> list[Any]:
+            replies = await settle(calls)
+            refused.extend(reply for reply in replies if isinstance(reply, Exception))
+            return replies
+
+        worker.broker.settle = watched  # type: ignore[method-assign]
+        results = await task.adelay_many((n,) for n in range(3))
+        await aeventually(lambda: len(own.pending()) == 3)
+        own.client.replicaof("127.0.0.1", 1)  # nobody is there
+        gate.set()
+        await aeventually(lambda: len(refused) > 1)
+        own.client.replicaof("NO", "ONE")
+        assert [await result.aget(10) for result in results] == [0, 1, 2]
+        await own.empty()
+    assert own.dead() == []
+
+
+@one_server
+async def test_what_is_given_up_is_not_given_back_as_never_started(own: Lab) -> None:
+    async def fail() -> None:
+        raise TypeError("never")
+
+    failing = own.task(fail)
+    own.client.set(own.keys().dead, "no stream")
+    async with own.worker(lease=30.0) as worker:
+        await failing.adelay()
+        await aeventually(lambda: own.events.named("task.unwritten"))
+    assert [(owner, count) for _, owner, count in own.pending()] == [(worker.consumer, 1)]

@@ -503,3 +503,39 @@ async def test_each_second_try_to_give_back_knows_its_own_first(lab: Lab) -> Non
         await worker.completer.drained()
         assert sorted(row[1:] for row in lab.pending()) == [(RELEASED, 0), (RELEASED, 0), (worker.consumer, 1)]
         gate.set()
+
+
+@one_server
+async def test_a_suspect_that_was_taken_before_its_mark_does_not_start(lab: Lab) -> None:
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        hears = await deaf(worker)
+        await task.adelay(1)
+        entry = await hold(lab, worker, 3)
+        lab.steal(entry.id)
+        admit(lab, worker, entry)
+        await aeventually(lambda: worker.executor.idle)
+        assert runs == []
+        hears()
+        await task.adelay(2)
+        await aeventually(lambda: runs == [2])
+        lab.client.xack(lab.keys().stream, GROUP, entry.id)
+        lab.client.xdel(lab.keys().stream, entry.id)
+
+
+@one_server
+async def test_a_standstill_is_known_before_the_heartbeat_has_seen_it(lab: Lab) -> None:
+    """After a pause of the whole process the answers that lay about may be read first."""
+
+    async def work() -> None: ...
+
+    lab.task(work)
+    async with lab.worker(lease=30.0) as worker:
+        worker._gap = 0.0
+        time.sleep(0.6)  # the loop stands still
+        assert worker._recent_gap() > 0.3

@@ -31,8 +31,9 @@ for i = 1, #due do
   local body = redis.call('HGET', KEYS[2], due[i])
   if body then
     local readable, fields = pcall(unpack_fields, body)
-    -- Damaged: it goes on as an entry that nobody can read, so a dead letter soon, instead of stopping all behind it.
-    if not readable or #fields == 0 or #fields % 2 == 1 then fields = {'body', body} end
+    -- Damaged, or of more fields than Lua can hand to XADD: it goes on as an entry that nobody can read, so a dead letter
+    -- soon, instead of stopping all behind it.
+    if not readable or #fields == 0 or #fields % 2 == 1 or #fields > 7000 then fields = {'body', body} end
     local entry = redis.call('XADD', KEYS[3], '*', unpack(fields))
     local mid = due[i]
     for f = 1, #fields, 2 do
