@@ -63,13 +63,13 @@ SENDING = mutants(
         "MaybeSent: a plain XADD is never repeated",
         "may = chunk.repeatable if chunk.doubt else self._reached",
         "may = True",
-        "test_elsewhere_it_is_told_at_once_and_never_repeated[valkey-8.1-blocking-drop_reply]",
+        "test_elsewhere_it_is_told_at_once_and_never_repeated[blocking-drop_reply-valkey-8.1]",
     ),
     (
         "MaybeSent: an unanswered command is in doubt",
         "chunk.doubt = True",
         "pass",
-        "test_elsewhere_it_is_told_at_once_and_never_repeated[valkey-8.1-blocking-drop_reply]",
+        "test_elsewhere_it_is_told_at_once_and_never_repeated[blocking-drop_reply-valkey-8.1]",
     ),
     (
         "IDMP: a repetition while Redis remembers",
@@ -81,7 +81,7 @@ SENDING = mutants(
         "IDMP: a thousand in doubt at most",
         "KEPT, DEFAULT_KEPT = 2 * CHUNK, 100",
         "KEPT, DEFAULT_KEPT = 100, 100",
-        "test_a_thousand_whose_answers_stop_in_the_middle_are_there_once_and_in_order[redis-8.6-1000]",
+        "test_a_thousand_whose_answers_stop_in_the_middle_are_there_once_and_in_order[1000-redis-8.6]",
     ),
     (
         "IDMP: a producer id a send",
@@ -196,7 +196,7 @@ POLICY = mutants(
         "attempt=failed, errors=errors)",
         "errors=errors)",
         "test_a_failed_attempt_is_remembered_and_the_oldest_forgotten",
-        "worker/test_retry.py::test_attempts_are_counted_and_the_last_error_is_buried[redis-8.6]",
+        "worker/test_retry.py::test_attempts_are_counted_and_the_last_error_is_buried[redis-8.6-False]",
     ),
     (
         "at most once at a stop",

@@ -41,7 +41,7 @@ EXECUTOR = mutants(
         "mark: a reserved slot is taken",
         "                self.running[delivery.kind] += 1\n                delivery.reserved = True\n",
         "                pass\n",
-        "worker/test_slots.py::test_no_more_run_at_once_than_there_are_slots[redis-8.6-False-False]",
+        "worker/test_slots.py::test_no_more_run_at_once_than_there_are_slots[False-False-redis-8.6]",
     ),
     (
         "mark: a reserved slot is given back",
