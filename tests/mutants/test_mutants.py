@@ -6,9 +6,11 @@ The table is checked by `make test`, the tests are run by `make test-long`; one 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +19,12 @@ import pytest
 from streamtask.broker.link import SyncLink
 from streamtask.broker.scripts import ALL
 from tests.conftest import missing
-from tests.mutants import table_broker, table_holding, table_sending, table_verdicts, table_worker
+from tests.mutants import table_broker, table_holding, table_keeping, table_sending, table_verdicts, table_worker
 from tests.mutants.kit import FAILED, ROOT, Mutant, plant, run
 from tests.servers import ALL as SERVERS
 from tests.servers import INSTALL, Server, available
 
-TABLES = (table_verdicts, table_holding, table_sending, table_worker, table_broker)
+TABLES = (table_verdicts, table_holding, table_sending, table_worker, table_keeping, table_broker)
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 
@@ -65,28 +67,32 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(request: pytest.FixtureRequest) -> None:
-    """The tests that the chosen rows name pass where nothing is broken; they are run once, all together."""
-    if set(SERVERS) - set(available()):
-        missing(f"{', '.join(set(SERVERS) - set(available()))} not installed: {INSTALL}")
-    chosen = [item.callspec.params["mutant"] for item in request.session.items if "planted" in item.fixturenames]
-    tests = sorted({test for mutant in chosen for test in mutant.tests})
-    with TemporaryDirectory(prefix="stree-") as folder:
-        code, said = run(plant(Path(folder)), *tests)
+def runs(request: pytest.FixtureRequest) -> Iterator[Callable[[Mutant], tuple[int, str]]]:
+    """Waits for a mutant's run. All that were chosen are run, as many at once as there are processors, after a run of
+    their tests where nothing is broken.
+    """
+    lacking = set(SERVERS) - set(available())
+    if lacking:
+        missing(f"{', '.join(sorted(lacking))} not installed: {INSTALL}")
+    chosen = [item.callspec.params["mutant"] for item in request.session.items if "runs" in item.fixturenames]
+    code, said = planted(*sorted({test for mutant in chosen for test in mutant.tests}))
     assert code == 0, f"nothing is broken, and yet:\n{said}"
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = {mutant: pool.submit(planted, *mutant.tests, mutant=mutant) for mutant in chosen}
+        yield lambda mutant: found[mutant].result()
+        pool.shutdown(cancel_futures=True)
 
 
-@pytest.fixture
-def planted(sound: None, mutant: Mutant) -> Iterator[Path]:
-    """A tree with the mutant in it."""
+def planted(*tests: str, mutant: Mutant | None = None) -> tuple[int, str]:
+    """Run tests in a tree of their own."""
     with TemporaryDirectory(prefix="stree-") as folder:
-        yield plant(Path(folder), mutant)
+        return run(plant(Path(folder), mutant), *tests)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @each
-def test_a_mutant_is_noticed(planted: Path, mutant: Mutant) -> None:
-    code, said = run(planted, *mutant.tests)
+def test_a_mutant_is_noticed(runs: Callable[[Mutant], tuple[int, str]], mutant: Mutant) -> None:
+    code, said = runs(mutant)
     assert code == FAILED, f"{mutant} survives: pytest ended with {code}\n{said}"
     assert re.search(r"^\d+ failed", said, re.MULTILINE), f"{mutant}: no test failed\n{said}"

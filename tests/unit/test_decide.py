@@ -51,6 +51,17 @@ def test_no_retries_means_one_attempt_and_none_means_for_ever() -> None:
     assert isinstance(decide(some_facts(old, options=TaskOptions(max_retries=None)), Raised(OSError())), Again)
 
 
+def test_there_are_as_many_retries_as_allowed() -> None:
+    verdicts = [
+        decide(
+            some_facts(Message("1f", "t", meta={"attempt": n}), options=TaskOptions(max_retries=2)), Raised(OSError())
+        )
+        for n in range(3)
+    ]
+    assert [type(verdict) for verdict in verdicts] == [Again, Again, Bury]
+    assert [verdict.message.attempt for verdict in verdicts if isinstance(verdict, Again)] == [1, 2]
+
+
 def test_a_failed_attempt_is_remembered_and_the_oldest_forgotten() -> None:
     message = Message("1f", "t")
     for n in range(5):

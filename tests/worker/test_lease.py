@@ -285,6 +285,7 @@ async def test_an_own_entry_that_comes_back_is_adopted(lab: Lab, kind: str) -> N
 
 
 async def test_a_full_redis_takes_no_lease_away(server_name: str, own_server: StartServer, make_lab: MakeLab) -> None:
+    """What runs is kept, and what waits is started and kept."""
     server = own_server(server_name)
     lab = make_lab(server.url)
     starts: list[int] = []
@@ -295,12 +296,12 @@ async def test_a_full_redis_takes_no_lease_away(server_name: str, own_server: St
         return n
 
     task = lab.task(work)
-    async with lab.worker(lease=LEASE), lab.worker(lease=LEASE):
-        results = await task.adelay_many((n,) for n in range(4))
+    async with lab.worker(lease=LEASE, concurrency=2), lab.worker(lease=LEASE, concurrency=2):
+        results = await task.adelay_many((n,) for n in range(8))
         await aeventually(lambda: len(starts) == 4)
         lab.client.config_set("maxmemory", 1)
-        assert sorted([await result.aget(10) for result in results]) == [0, 1, 2, 3]
-    assert sorted(starts) == [0, 1, 2, 3]
+        assert sorted([await result.aget(10) for result in results]) == list(range(8))
+    assert sorted(starts) == list(range(8))
     assert lab.events.named("task.lease_lost") == []
 
 

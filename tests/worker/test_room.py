@@ -6,8 +6,13 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+
+from streamtask.broker.broker import PartlyRead
+from streamtask.broker.link import ResponseError
 from tests.support import aeventually
 from tests.worker.kit import Lab, two_servers
+from tests.worker.test_waiting import deaf, hold
 
 pytestmark = two_servers
 
@@ -89,6 +94,31 @@ async def test_what_one_queue_gave_is_run_although_another_one_is_refused(lab: L
             await aeventually(lambda found=found: len(ran) == found, timeout=20)  # type: ignore[misc]
         await lab.empty("good")
         assert worker.lease == 30.0  # so nothing came back by the end of a lease
+
+
+async def test_what_is_read_beside_a_refusal_is_run(lab: Lab) -> None:
+    """The same for one answer of both kinds, whoever is quicker."""
+    ran: list[int] = []
+
+    async def good(i: int) -> None:
+        ran.append(i)
+
+    task = lab.task(good, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        await deaf(worker)
+        await task.adelay(1)
+        entry = await hold(lab, worker, 1)
+        look = worker.fetcher._look
+
+        async def partly() -> bool:
+            worker.fetcher._look = look  # type: ignore[method-assign]
+            raise PartlyRead([(lab.keys().stream, [entry])], ResponseError("NOGROUP"))
+
+        worker.fetcher._look = partly  # type: ignore[method-assign]
+        with pytest.raises(ResponseError, match="NOGROUP"):
+            await worker.fetcher._turn()
+        await lab.empty()
+    assert ran == [1]
 
 
 async def test_with_one_slot_busy_queues_take_turns(lab: Lab) -> None:

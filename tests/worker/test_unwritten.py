@@ -109,7 +109,8 @@ async def test_a_dead_letter_whose_record_is_refused_is_written_once(own: Lab) -
 
 
 @pytest.mark.parametrize("server_name", ["redis-8.6"])
-async def test_a_whole_call_that_is_refused_is_taken_apart(own: Lab) -> None:
+@pytest.mark.parametrize("count", [1, 20])
+async def test_a_whole_call_that_is_refused_is_taken_apart(own: Lab, count: int) -> None:
     """DONE is refused; what it held is done, not dead."""
     gate = asyncio.Event()
 
@@ -118,13 +119,13 @@ async def test_a_whole_call_that_is_refused_is_taken_apart(own: Lab) -> None:
 
     task = own.task(plain, result=False)
     async with own.worker(lease=5.0):
-        await task.adelay_many((n,) for n in range(20))
-        await aeventually(lambda: len(own.pending()) == 20)
+        await task.adelay_many((n,) for n in range(count))
+        await aeventually(lambda: len(own.pending()) == count)
         forbid(own, "xackdel")
         gate.set()
         await own.empty()
     assert own.dead() == []
-    assert len(own.events.done_ids) == 20
+    assert len(own.events.done_ids) == count
 
 
 @one_server

@@ -539,3 +539,61 @@ async def test_a_standstill_is_known_before_the_heartbeat_has_seen_it(lab: Lab) 
         worker._gap = 0.0
         time.sleep(0.6)  # the loop stands still
         assert worker._recent_gap() > 0.3
+
+
+@one_server
+async def test_what_is_buffered_is_renewed(lab: Lab) -> None:
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1, prefetch=60.0) as worker:
+        await deaf(worker)
+        for n in range(2):
+            await task.adelay(n)
+            waiting = admit(lab, worker, await hold(lab, worker, 1))
+        assert waiting.state is State.BUFFERED
+        before = waiting.confirmed_at = time.monotonic() - worker.leases.period
+        worker.leases._turn(everything=False, waiting=[])
+        assert waiting.confirmed_at > before
+        gate.set()
+        await lab.empty()
+    assert runs == [0, 1]
+
+
+@one_server
+async def test_what_comes_again_while_its_release_is_under_way_is_a_new_delivery(lab: Lab) -> None:
+    """Redis has given it back, and to us again, before the answer is here."""
+    gate = asyncio.Event()
+    runs: list[int] = []
+
+    async def work(n: int) -> None:
+        runs.append(n)
+        await gate.wait()
+
+    task = lab.task(work, result=False)
+    async with lab.worker(lease=30.0, concurrency=1, prefetch=60.0) as worker:
+        await deaf(worker)
+        for n in range(2):
+            await task.adelay(n)
+            entry = await hold(lab, worker, 1)
+            first = admit(lab, worker, entry)
+        settle, answered = worker.broker.settle, asyncio.Event()
+
+        async def overtaken(calls: Sequence[Command]) -> list[Any]:
+            worker.broker.settle = settle  # type: ignore[method-assign]
+            answer = await settle(calls)
+            assert admit(lab, worker, again(lab, worker, entry.id, 1)) is not first
+            answered.set()
+            return answer
+
+        worker.broker.settle = overtaken  # type: ignore[method-assign]
+        worker.executor.overdue(0.0)
+        await asyncio.wait_for(answered.wait(), 10)
+        gate.set()
+        await lab.empty()
+    assert runs == [0, 1]
