@@ -81,7 +81,7 @@ SENDING = mutants(
         "IDMP: a thousand in doubt at most",
         "KEPT, DEFAULT_KEPT = 2 * CHUNK, 100",
         "KEPT, DEFAULT_KEPT = 100, 100",
-        "test_a_thousand_whose_answers_stop_in_the_middle_are_there_once_and_in_order[1-redis-8.6]",
+        "test_three_thousand_in_doubt_at_once_do_not_double[redis-8.6]",
     ),
     (
         "IDMP: a producer id a send",

@@ -42,7 +42,9 @@ async def deaf(worker: Worker) -> Callable[[], None]:
     """It reads nothing any more; the test brings it what it shall have. Gives what ends this."""
     demand = worker.executor.demand
     worker.executor.demand = lambda _kinds: 0  # type: ignore[method-assign]
-    while worker.fetcher.waits:
+    turns = worker.fetcher._turns
+    while worker.fetcher._turns == turns:  # until it has looked for room and found none
+        worker.executor.roomy.set()
         await worker.broker.unblock()
         await asyncio.sleep(0.01)
 
