@@ -15,7 +15,7 @@ TREE = "STREAMTASK_TEST_TREE"
 #: pytest's exit code when tests failed; any other one proves nothing.
 FAILED = 1
 #: Seconds for one test, and for one run: a mutant may hang.
-A_TEST, A_RUN = 40, 300
+A_TEST, A_RUN = 40, 600
 
 
 @dataclass(frozen=True)

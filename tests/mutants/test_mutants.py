@@ -68,8 +68,8 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest) -> Iterator[Callable[[Mutant], tuple[int, str]]]:
-    """Waits for a mutant's run. All that were chosen are run, as many at once as there are processors, after a run of
-    their tests where nothing is broken.
+    """Waits for a mutant's run. All that were chosen are run, two at once for each processor, for a test that fails
+    mostly waits; before them their tests, where nothing is broken.
     """
     lacking = set(SERVERS) - set(available())
     if lacking:
@@ -77,7 +77,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Callable[[Mutant], tuple[in
     chosen = [item.callspec.params["mutant"] for item in request.session.items if "runs" in item.fixturenames]
     code, said = planted(*sorted({test for mutant in chosen for test in mutant.tests}))
     assert code == 0, f"nothing is broken, and yet:\n{said}"
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         found = {mutant: pool.submit(planted, *mutant.tests, mutant=mutant) for mutant in chosen}
         yield lambda mutant: found[mutant].result()
         pool.shutdown(cancel_futures=True)
