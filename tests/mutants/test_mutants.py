@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +23,7 @@ from streamtask.broker.link import SyncLink
 from streamtask.broker.scripts import ALL
 from tests.conftest import missing
 from tests.mutants import table_broker, table_holding, table_keeping, table_sending, table_verdicts, table_worker
-from tests.mutants.kit import FAILED, ROOT, Mutant, plant, run
+from tests.mutants.kit import FAILED, ROOT, Mutant, environment, plant, run
 from tests.servers import ALL as SERVERS
 from tests.servers import INSTALL, Server, available
 
@@ -61,6 +64,18 @@ def test_the_tests_that_are_named_are_there() -> None:
     tests = sorted({test for mutant in MUTANTS for test in mutant.tests})
     code, said = run(ROOT, "--collect-only", "-qq", *tests)
     assert code == 0, said
+
+
+def test_a_run_imports_its_own_tree_and_so_do_its_processes(tmp_path: Path) -> None:
+    """Else it would find nothing broken, or break nothing."""
+    tree = plant(tmp_path)
+    say = [sys.executable, "-c", "import streamtask; print(streamtask.__file__)"]
+    child = subprocess.run(say, cwd="/", env=environment(tree), capture_output=True, text=True, check=True)
+    assert Path(child.stdout.strip()) == tree / "streamtask" / "__init__.py"
+    shutil.rmtree(tree / "streamtask")
+    code, said = run(tree, "tests/unit/test_passing.py")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert f"pytest imports {ROOT}" in said
 
 
 # -- the mutants -------------------------------------------------------------------------------------------------------
