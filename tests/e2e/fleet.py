@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
 from streamtask import StreamTask
@@ -193,6 +196,7 @@ class Fleet:
         self.folder, self.server = folder, server
         self.url = url or server.url
         self.processes: list[Process] = []
+        self.strays: set[int] = set()  # pids of what a task has started; killed in the end
         self.runs = Runs(folder / "runs")
         self.client = redis.Redis.from_url(server.url)
         self._env = {"STREAMTASK_URL": self.url, RUNS: str(self.runs.path)}
@@ -238,10 +242,14 @@ class Fleet:
         return "\n".join([f"--- pid {p.pid}: {' '.join(p.args)}\n{p.tail()}" for p in self.processes] + [server])
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what still runs, and what that has started: without its parent a process that hangs would never end."""
         for process in self.processes:
             if process.running:
+                self.strays |= {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
                 process.kill9()
+        for pid in self.strays:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if "app" in self.__dict__:
             self.app.close()
         self.client.close()

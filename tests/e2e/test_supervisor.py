@@ -194,6 +194,7 @@ def test_what_a_process_that_stands_still_has_started_is_killed_with_it(fleet: F
     file = fleet.folder / "pid"
     fleet.send("block", n=1, pid=str(file))
     beside = int(eventually(lambda: file.exists() and file.read_text()))
+    fleet.strays.add(beside)
     parent.wait_for("worker.stalled")
     eventually(lambda: not alive(beside))
     eventually(lambda: fleet.left() == 0)
@@ -310,6 +311,7 @@ def test_the_third_signal_ends_what_does_not_listen(fleet: Fleet) -> None:
     beside = fleet.folder / "pid"
     fleet.send("block", n=1, pid=str(beside))
     pids.add(int(eventually(lambda: beside.exists() and beside.read_text())))
+    fleet.strays |= pids
     parent.send_signal(signal.SIGTERM)
     parent.wait_for("worker.stopping")
     parent.send_signal(signal.SIGTERM)
