@@ -11,6 +11,7 @@ import pytest
 from pydantic_core import from_json
 
 from streamtask import At, Cron, Every, RetryPolicy, Unique, current
+from streamtask.beat import REMOVED
 from tests.support import aeventually
 from tests.worker.kit import Lab, one_server
 from tests.worker.ticks import HOUR, at, forget_since, now, scheduled, ticks
@@ -131,6 +132,17 @@ async def test_of_several_ticks_in_one_call_only_those_that_were_sent_are_told_a
         await aeventually(lambda: len(lab.events.named("beat.tick")) == 3)
     assert ticks(lab) == [newest - 2 * HOUR]
     assert [event["sent"] for event in lab.events.named("beat.tick")] == [1, 0, 0]
+
+
+@one_server
+async def test_a_schedule_that_is_back_in_the_code_starts_now(lab: Lab) -> None:
+    """What fell due while it was out of it is not made up for."""
+    scheduled(lab.app, Every(seconds=0.1), missed="all")
+    lab.client.hset(lab.keys().ticks, "tick", REMOVED)
+    back = now(lab)
+    async with lab.beat():
+        await aeventually(lambda: len(ticks(lab)) >= 3)
+    assert ticks(lab)[0] > back - 1000
 
 
 @one_server
