@@ -31,7 +31,7 @@ class Mutant:
     tests: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}: {self.rule}"
+        return f"{self.file.removesuffix('/__init__.py').rpartition('/')[2]}: {self.rule}"
 
     @property
     def path(self) -> Path:
@@ -45,10 +45,11 @@ class Mutant:
 
 def mutants(file: str, tests: str, *rows: tuple[str, ...]) -> list[Mutant]:
     """Rows of rule, old text, new text, names of tests; a name without a path stands in the file `tests`."""
-    return [
-        Mutant(file, rule, old, new, tuple(f"tests/{name if '::' in name else f'{tests}::{name}'}" for name in names))
-        for rule, old, new, *names in rows
-    ]
+
+    def path(name: str) -> str:
+        return f"tests/{name}" if ".py::" in name else f"tests/{tests}::{name}"
+
+    return [Mutant(file, rule, old, new, tuple(map(path, names))) for rule, old, new, *names in rows]
 
 
 def plant(folder: Path, mutant: Mutant | None = None) -> Path:

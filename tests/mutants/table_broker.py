@@ -78,15 +78,15 @@ SENDING = mutants(
         "unit/test_sending.py::test_a_long_timeout_is_no_reason_to_send_again_what_redis_has_forgotten",
     ),
     (
-        "IDMP: a thousand in doubt at most",
-        "KEPT, DEFAULT_KEPT = 2 * CHUNK, 100",
-        "KEPT, DEFAULT_KEPT = 100, 100",
+        "IDMP: no more share a producer id than Redis keeps",
+        "place // KEPT",
+        "place // CHUNK",
         "test_three_thousand_in_doubt_at_once_do_not_double[redis-8.6]",
     ),
     (
         "IDMP: a producer id a send",
-        "pid = pids.pop() if pids else os.urandom(8).hex()",
-        'pid = "one"',
+        "pid or os.urandom(8).hex()",
+        'pid or "one"',
         "unit/test_sending.py::test_redis_knows_a_message_by_its_own_id_and_each_send_under_way_by_another_producer_id",
     ),
     (
@@ -104,10 +104,23 @@ SENDING = mutants(
         "test_forked_children_have_producer_ids_of_their_own[redis-8.6]",
     ),
     (
-        "IDMP: a new stream is set up again",
-        "if len(chunk.items) > DEFAULT_KEPT and self._idmp.get(stream) else []",
-        "if False else []",
-        "test_a_stream_that_was_deleted_is_set_up_anew[redis-8.6]",
+        "IDMP: one that was in doubt is used no more",
+        "                    if chunk.doubt:\n",
+        "                    if False:\n",
+        "unit/test_sending.py::test_a_producer_id_that_was_in_doubt_is_used_no_more",
+        "test_what_comes_late_out_of_a_connection_that_was_given_up_is_still_known[redis-8.6]",
+    ),
+    (
+        "IDMP: the last free one may be taken",
+        "with suppress(IndexError):",
+        "with suppress(KeyError):",
+        "unit/test_sending.py::test_another_thread_may_take_the_last_free_producer_id_first",
+    ),
+    (
+        "IDMP: Redis' own number of ids",
+        '"IDMP-MAXSIZE", KEPT)',
+        '"IDMP-MAXSIZE", KEPT + 1)',
+        "test_whoever_sends_first_into_a_deleted_stream_makes_redis_forget_nothing[redis-8.6]",
     ),
     (
         "IDMP: an early one is not trusted",
@@ -131,6 +144,12 @@ OUTGOING = mutants(
         '"IDMP", pid, self.message.id, "*"',
         '"IDMP", pid, self.message.task, "*"',
         "unit/test_sending.py::test_redis_knows_a_message_by_its_own_id_and_each_send_under_way_by_another_producer_id",
+    ),
+    (
+        "IDMP: Redis' own time",
+        "REMEMBERED = 100",
+        "REMEMBERED = 101",
+        "test_whoever_sends_first_into_a_deleted_stream_makes_redis_forget_nothing[redis-8.6]",
     ),
     (
         "a chosen id is accepted once",
@@ -178,6 +197,29 @@ LINK = mutants(
         "return True",
         "test_what_no_time_will_mend_is_not",
     ),
+    (
+        "group: a stream that is not there has none",
+        '("NOGROUP", "no such key", "requires the key to exist")',
+        '("NOGROUP",)',
+        "worker/test_outage.py::test_a_group_that_is_lost_while_a_worker_starts_is_made_again",
+    ),
+    (
+        "group: who reads none is not alone in that",
+        '("NOGROUP", "no such key", "requires the key to exist")',
+        '("no such key", "requires the key to exist")',
+        "worker/test_outage.py::test_a_lost_group_is_made_again_and_new_messages_run[redis-8.6-False-destroy]",
+    ),
+)
+
+MESSAGE = mutants(
+    "message.py",
+    "unit/test_message.py",
+    (
+        "no id: the entry's serves",
+        'values.get(b"id") or entry_id.encode()',
+        'values.get(b"id") or b"none"',
+        "test_a_foreign_entry_needs_no_more_than_its_task",
+    ),
 )
 
 POLICY = mutants(
@@ -223,4 +265,4 @@ POLICY = mutants(
     ),
 )
 
-ALL = [*BROKER, *LEFTOVERS, *SENDING, *OUTGOING, *KEYS, *LINK, *POLICY]
+ALL = [*BROKER, *LEFTOVERS, *SENDING, *OUTGOING, *KEYS, *LINK, *MESSAGE, *POLICY]

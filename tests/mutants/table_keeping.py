@@ -127,6 +127,12 @@ WORKER = mutants(
         "test_a_worker_that_left_is_forgotten[redis-8.6]",
     ),
     (
+        "group: lost while it starts, none waits",
+        "            if group_is_gone(error):  # the first read will find out, and have it made again\n",
+        "            if False:\n",
+        "worker/test_outage.py::test_a_group_that_is_lost_while_a_worker_starts_is_made_again[redis-8.6-agree-flush]",
+    ),
+    (
         "claim holiday: a server that has just started",
         "self.server.uptime < 2 * self.lease:",
         "False:",
@@ -283,6 +289,18 @@ JANITOR = mutants(
         "test_what_was_delivered_far_too_often_ends_unread[redis-8.6]",
     ),
     (
+        "no id: the entry's serves",
+        "message_id = row.message_id or stream_id",
+        "message_id = row.message_id",
+        "test_what_has_no_id_is_known_by_its_entry[redis-8.6]",
+    ),
+    (
+        "no id: and is told",
+        "id=row.message_id or row.id.decode(),",
+        "id=row.message_id,",
+        "test_what_has_no_id_is_known_by_its_entry[redis-8.6]",
+    ),
+    (
         "GC: only who is long gone",
         "if one.inactive > FORGET_AFTER and",
         "if",
@@ -299,6 +317,12 @@ JANITOR = mutants(
 MEMBERSHIP = mutants(
     "worker/membership.py",
     "worker/test_stop.py",
+    (
+        "group: lost while it starts, made again",
+        "if not group_is_gone(error):",
+        "if True:",
+        "worker/test_outage.py::test_a_group_that_is_lost_while_a_worker_starts_is_made_again[redis-8.6-declare-flush]",
+    ),
     (
         "lease: shown before it is asked for",
         'await broker.call("SET", key, here, "PX", int(max(asked * 3, JOINING) * 1000))',

@@ -1,8 +1,12 @@
-"""Mutants of what a worker reads and starts: freshness, the lane of suspects, adoption, the claim holiday."""
+"""Mutants of what a worker starts: freshness, slots, the lane of suspects."""
 
 from __future__ import annotations
 
 from tests.mutants.kit import mutants
+
+FRESH = "return time.monotonic() - delivery.confirmed_at < delivery.queue.lease / 2 and not self._silent()"
+TAKEN = "test_what_was_taken_in_a_standstill_just_before_its_first_step_never_begins"
+STOOD_STILL = "test_after_a_standstill_just_before_its_first_step_it_is_asked_about_and_blocks_nobody"
 
 EXECUTOR = mutants(
     "worker/executor.py",
@@ -57,15 +61,60 @@ EXECUTOR = mutants(
     ),
     (
         "freshness: half a lease",
-        "if now - delivery.confirmed_at >= delivery.queue.lease / 2 or self._silent():",
-        "if self._silent():",
+        FRESH,
+        "return not self._silent()",
         "worker/test_lease.py::test_what_an_old_answer_brings_is_asked_about_before_it_starts[redis-8.6]",
     ),
     (
         "freshness: a silent lease thread",
-        "if now - delivery.confirmed_at >= delivery.queue.lease / 2 or self._silent():",
-        "if now - delivery.confirmed_at >= delivery.queue.lease / 2:",
+        FRESH,
+        FRESH.removesuffix(" and not self._silent()"),
         "worker/test_lease.py::test_nothing_that_was_read_starts_while_the_lease_thread_is_silent[redis-8.6]",
+    ),
+    (
+        "freshness: asked before it is prepared",
+        "if not self._surely_ours(delivery):\n            self._ask(delivery)",
+        "if False:\n            self._ask(delivery)",
+        "worker/test_waiting.py::test_a_suspect_that_proves_unfit_after_a_renewal_leaves_the_lane",
+    ),
+    (
+        "freshness: asked right before a coroutine begins",
+        "if not self._surely_ours(delivery):\n            self._ended(delivery, None)",
+        "if False:\n            self._ended(delivery, None)",
+        f"worker/test_waiting.py::{TAKEN}[coroutine-False-valkey-8.1]",
+    ),
+    (
+        "freshness: what has not begun has not started",
+        "delivery.started_ms = State.BUFFERED, 0.0, 0",
+        "delivery.started_ms = State.BUFFERED, 0.0, delivery.started_ms",
+        f"worker/test_waiting.py::{STOOD_STILL}[coroutine-1-valkey-8.1]",
+    ),
+    (
+        "freshness: what has not begun was not stopped",
+        "delivery.runner, delivery.entered, delivery.stopped_as = None, False, None",
+        "delivery.runner, delivery.entered = None, False",
+        f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
+    ),
+    (
+        "freshness: what has not begun asks",
+        "        else:\n            self._ask(delivery)\n        self.fill()\n",
+        "        self.fill()\n",
+        f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
+    ),
+    (
+        "freshness: the slot of what has not begun is free",
+        "            self._ask(delivery)\n        self.fill()\n",
+        "            self._ask(delivery)\n",
+        f"worker/test_waiting.py::{STOOD_STILL}[coroutine-1-valkey-8.1]",
+    ),
+    (
+        "stop: what has not begun goes back uncounted",
+        "        if self.draining:\n            self._conclude",
+        "        if False:\n            self._conclude",
+        (
+            "worker/test_waiting.py::"
+            "test_at_a_stop_what_has_not_begun_after_a_standstill_is_given_back_as_never_started[thread-valkey-8.1]"
+        ),
     ),
     (
         "freshness: told twice, started once",
@@ -92,6 +141,15 @@ EXECUTOR = mutants(
         "worker/test_slots.py::test_what_was_read_ahead_goes_to_a_worker_with_free_slots[redis-8.6]",
     ),
     (
+        "overdue: nothing is read ahead then",
+        "self._prefetch.held_up(kind)",
+        "pass",
+        (
+            "worker/test_slots.py::"
+            "test_who_gave_back_what_waited_too_long_reads_nothing_ahead_until_a_slot_has_turned_over[redis-8.6]"
+        ),
+    ),
+    (
         "overdue: suspects too",
         "in self._suspects.overdue(limit):",
         "in ():",
@@ -114,6 +172,28 @@ EXECUTOR = mutants(
         "delivery.sent_ms + ttl * 1000 < self._clock.now()",
         "False",
         "worker/test_timeout.py::test_what_is_too_old_is_not_started[redis-8.6]",
+    ),
+)
+
+SLOTS = mutants(
+    "worker/slots.py",
+    "worker/test_waiting.py",
+    (
+        "freshness: asked right before a thread begins",
+        "begins = self._may_begin(delivery)",
+        "begins = True",
+        f"{TAKEN}[thread-False-valkey-8.1]",
+    ),
+)
+
+DELIVERY = mutants(
+    "worker/delivery.py",
+    "worker/test_suspects.py",
+    (
+        "no id: a suspect is known by its entry",
+        "return self.id.decode()",
+        'return ""',
+        "test_suspects_without_an_id_are_told_apart_by_their_entries[redis-8.6]",
     ),
 )
 
@@ -164,128 +244,4 @@ SUSPECTS = mutants(
     ),
 )
 
-FETCHER = mutants(
-    "worker/fetcher.py",
-    "worker/test_lease.py",
-    (
-        "adopt: an own entry starts nothing",
-        "if held is not None and not held.given_back:",
-        "if False:",
-        "test_an_own_entry_that_comes_back_is_adopted[redis-8.6-thread]",
-    ),
-    (
-        "adopt: the new token",
-        "held.count, held.confirmed_at = entry.deliveries, confirmed_at",
-        "held.confirmed_at = confirmed_at",
-        "test_a_verdict_under_way_when_its_message_comes_back_is_written_with_the_new_token[redis-8.6]",
-    ),
-    (
-        "adopt: not what was given back",
-        "if held is not None and not held.given_back:",
-        "if held is not None:",
-        "worker/test_waiting.py::test_what_comes_again_while_its_release_is_under_way_is_a_new_delivery",
-    ),
-    (
-        "zombie: it keeps its old token",
-        "if not isinstance(held.stopped_as, Lost):",
-        "if True:",
-        "test_a_thread_that_lost_its_lease_and_runs_on_keeps_no_other_worker_from_the_message",
-    ),
-    (
-        "freshness: an old answer",
-        "confirmed_at = sent_at if self._gap() > margin else now - margin",
-        "confirmed_at = now - margin",
-        "test_what_an_old_answer_brings_is_asked_about_before_it_starts[redis-8.6]",
-    ),
-    (
-        "freshness: no reading while leases are silent",
-        "if self._leases.silent:",
-        "if False:",
-        "test_nothing_is_read_while_the_lease_thread_is_silent[redis-8.6]",
-    ),
-    (
-        "claim holiday: no claims",
-        "claims = now >= self._contact.claims_from",
-        "claims = True",
-        "worker/test_holiday.py::test_nothing_is_claimed_in_a_holiday_but_what_was_given_back[redis-8.6]",
-    ),
-    (
-        "claim holiday: a claim has its deadline",
-        "self._contact.deadline() if claims else None",
-        "10**15 if claims else None",
-        "worker/test_holiday.py::test_a_claim_that_redis_carries_out_late_takes_nothing[redis-8.6]",
-    ),
-    (
-        "claim holiday: after a gap, renewals first",
-        "            self._contact.holiday()  # starts anew with each failure\n",
-        "",
-        "worker/test_holiday.py::test_who_could_not_read_for_a_while_renews_and_claims_nothing[redis-8.6]",
-    ),
-    (
-        "group: a lost one is made again",
-        'if "NOGROUP" in str(error):',
-        "if False:",
-        "worker/test_outage.py::test_a_lost_group_is_made_again_and_new_messages_run[redis-8.6-False-flush]",
-    ),
-    (
-        "group: and its lease",
-        "queue.lease = await self._broker.agree(queue.keys, queue.lease)",
-        "pass",
-        "test_a_queue_that_was_flushed_keeps_its_lease[redis-8.6]",
-    ),
-    (
-        "reads: what one queue gave",
-        "            self._admit(partly.found, sent_at)\n",
-        "",
-        "worker/test_room.py::test_what_is_read_beside_a_refusal_is_run[redis-8.6]",
-    ),
-    (
-        "release: a waiting read is ended for it",
-        "            if self.waits:\n                self._ask_for_end()\n",
-        "",
-        "worker/test_parked.py::test_a_waiting_worker_takes_what_is_given_back_within_a_second[valkey-8.1]",
-    ),
-    (
-        "stop: a waiting read is ended",
-        "while self._reading is not None and self.waits:",
-        "while False:",
-        "worker/test_room.py::test_a_worker_with_a_waiting_read_stops_at_once[redis-8.6]",
-    ),
-)
-
-CONTACT = mutants(
-    "worker/contact.py",
-    "unit/test_contact.py",
-    (
-        "claim holiday: after half a lease",
-        "> self.lease / 2:",
-        "> self.lease:",
-        "test_a_gap_of_half_a_lease_is_followed_by_a_holiday",
-    ),
-    (
-        "claim holiday: the gap begins when it was sent",
-        "max(self._heard_at, sent_at)",
-        "time.monotonic()",
-        "test_the_gap_counts_from_when_the_answered_command_was_sent",
-    ),
-    (
-        "claim holiday: less than half a lease",
-        "HOLDS = 0.4",
-        "HOLDS = 1.0",
-        "test_a_claim_holds_for_less_than_half_a_lease_since_redis_was_heard",
-    ),
-    (
-        "claim holiday: at the start",
-        "self._until(min(1.0, self.lease / 3) + 0.25)",
-        "self._until(0.0)",
-        "test_a_worker_that_starts_claims_nothing_until_others_have_renewed",
-    ),
-    (
-        "claim holiday: by the longest lease",
-        "lease = max((queue.lease",
-        "lease = min((queue.lease",
-        "test_the_shortest_lease_makes_a_gap_and_the_longest_a_holiday",
-    ),
-)
-
-ALL = [*EXECUTOR, *SUSPECTS, *FETCHER, *CONTACT]
+ALL = [*EXECUTOR, *SLOTS, *DELIVERY, *SUSPECTS]

@@ -22,12 +22,32 @@ import pytest
 from streamtask.broker.link import SyncLink
 from streamtask.broker.scripts import ALL
 from tests.conftest import missing
-from tests.mutants import table_broker, table_holding, table_keeping, table_sending, table_verdicts, table_worker
+from tests.mutants import (
+    table_broker,
+    table_holding,
+    table_keeping,
+    table_reading,
+    table_schedules,
+    table_sending,
+    table_supervisor,
+    table_verdicts,
+    table_worker,
+)
 from tests.mutants.kit import FAILED, ROOT, Mutant, environment, plant, run
 from tests.servers import ALL as SERVERS
 from tests.servers import INSTALL, Server, available
 
-TABLES = (table_verdicts, table_holding, table_sending, table_worker, table_keeping, table_broker)
+TABLES = (
+    table_verdicts,
+    table_holding,
+    table_sending,
+    table_reading,
+    table_worker,
+    table_keeping,
+    table_broker,
+    table_schedules,
+    table_supervisor,
+)
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 
