@@ -32,6 +32,12 @@ LEASES = mutants(
         "worker/test_waiting.py::test_what_is_buffered_is_renewed",
     ),
     (
+        "renewal: what is on its way back is not",
+        " if not d.released_ms]",
+        "]",
+        "worker/test_waiting.py::test_what_is_on_its_way_back_is_not_renewed_and_goes_with_the_second_try",
+    ),
+    (
         "renewal: who waits is told",
         "if id(delivery) in urgent:",
         "if False:",
@@ -220,9 +226,18 @@ COMPLETER = mutants(
     ),
     (
         "release: a second try says when the first was",
-        "for delivery, _ in release) if uncertain else 0",
-        "for delivery, _ in release) * 0",
+        "tries.setdefault(delivery.released_ms if delivery.uncertain else 0, [])",
+        "tries.setdefault(0, [])",
         "worker/test_waiting.py::test_what_came_again_before_a_lost_answer_is_not_given_away_by_the_second_try",
+    ),
+    (
+        "release: each second try says when its own first was",
+        "tries.setdefault(delivery.released_ms if delivery.uncertain else 0, [])",
+        (
+            "tries.setdefault(min(d.released_ms for d, _ in batch.release if d.uncertain)"
+            " if delivery.uncertain else 0, [])"
+        ),
+        "worker/test_waiting.py::test_each_second_try_to_give_back_knows_its_own_first",
     ),
 )
 

@@ -54,6 +54,12 @@ EXECUTOR = mutants(
         "worker/test_waiting.py::test_a_first_start_that_is_lost_while_it_waits_for_its_mark_gives_its_slot_back",
     ),
     (
+        "mark: a slot that was kept for it is filled",
+        "            self._suspects.ended(delivery)\n        self.fill()\n\n    def _lost_suspect",
+        "            self._suspects.ended(delivery)\n            self.fill()\n\n    def _lost_suspect",
+        "worker/test_waiting.py::test_a_slot_that_was_kept_for_a_mark_is_filled_when_its_message_must_wait_again",
+    ),
+    (
         "lane: what proves unfit leaves it",
         "if delivery.settling:\n            self._suspects.ended(delivery)",
         "if False:\n            self._suspects.ended(delivery)",
