@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from streamtask import current
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP, RELEASED, QueueKeys
-from streamtask.broker.link import Arg, Command
+from streamtask.broker.link import Arg, Command, ResponseError
 from streamtask.policy import TimedOut
 from streamtask.task import Task
 from streamtask.worker import Worker, suspects
@@ -351,8 +351,18 @@ async def test_a_redis_that_refuses_writes_was_away_also_for_who_holds_nothing(
         await task.adelay()
         await aeventually(lambda: starts == [1])
         idle = other if not other._running() else next(w for w in lab.workers if w is not other)
+        turn, refused = idle.leases._turn, list[ResponseError]()
+
+        def noting_turn(everything: bool, waiting: list[Delivery]) -> None:
+            try:
+                turn(everything=everything, waiting=waiting)
+            except ResponseError as error:
+                refused.append(error)
+                raise
+
+        idle.leases._turn = noting_turn  # type: ignore[method-assign]
         lab.client.replicaof("127.0.0.1", 1)  # nobody is there, but from now on it refuses to write
-        await aeventually(lambda: idle.leases.silent)
+        await aeventually(lambda: refused and idle.leases.silent)  # not only because this machine stood still
         before = time.monotonic()
         lab.client.replicaof("NO", "ONE")
         await aeventually(lambda: not idle.leases.silent)
