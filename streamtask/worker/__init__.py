@@ -196,7 +196,7 @@ class Worker:
         if self.server.uptime is None or self.server.uptime < 2 * self.lease:
             contact.holiday()  # the server has just started: the others need time to renew
         elif not options.burst:
-            contact.begin()
+            contact.rest()
 
     # -- the stop ----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import QueueState
 
+#: Seconds after which an answer came so late that Redis must have stood still.
+LATE = 1.0
 #: Part of a lease, since Redis was last heard, for which a claim holds.
 HOLDS = 0.4
 
@@ -33,12 +35,19 @@ class Contact:
 
     def heard(self, sent_at: float) -> None:
         """Redis has answered what was sent at `sent_at` and did not have to wait."""
-        if time.monotonic() - self._heard_at > self.lease / 2:
+        now = time.monotonic()
+        if now - self._heard_at > self.lease / 2:
             self.holiday()  # first, so that no other thread sees the contact without the gap
+        elif now - sent_at > LATE:
+            self.rest()
         self._heard_at = max(self._heard_at, sent_at)
 
-    def begin(self) -> None:
-        """A worker that starts cannot know what was before; after a standstill others renew within a second."""
+    def rest(self) -> None:
+        """Claim nothing for a moment, in which others renew: they do within a second after Redis is back.
+
+        After each standstill, however short, for there may have been another one just before, and together they may
+        have been longer than a lease; and at a worker's start, which cannot know what was before.
+        """
         self._until(min(1.0, self.lease / 3) + 0.25)
 
     def holiday(self) -> None:

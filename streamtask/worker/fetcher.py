@@ -283,6 +283,7 @@ class Fetcher:
     async def _failed(self, error: BaseException) -> None:
         if self._failures == 0:
             self._report.event("redis.lost", WARNING, f"redis does not answer, trying again: {error}")
+        self._contact.rest()
         await self._rest()
         await self._revive()
         # Since the last read, not since the first failure: a worker without free slots does not read, and does not see

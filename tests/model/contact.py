@@ -41,6 +41,11 @@ class Contact:
             self.take_holiday()
         self.heard = max(self.heard, sent)
 
+    def rest(self, moment: int = 1) -> None:
+        """Claim nothing until others have renewed, which healthy ones do before the next tick."""
+        if self.rules.holiday and self.rules.rest:
+            self.holiday_until = max(self.holiday_until, self.now + moment)
+
     def take_holiday(self) -> None:
         """Claim nothing for a while."""
         if self.rules.holiday:

@@ -17,6 +17,7 @@ class Rules:
     silent: bool = True  # nothing starts while nothing is renewed
     refused_is_silence: bool = True  # a server that refuses to renew has not been heard
     holiday: bool = True  # no claims after an outage
+    rest: bool = True  # and for a moment after one that is shorter than half a lease
     deadline: bool = True  # a claim that is carried out late takes nothing
     lane: bool = True  # a suspect runs alone
     unreserve: bool = True  # a slot that was kept for a mark is given back whatever happens

@@ -87,6 +87,11 @@ CASES = {
         "send; w0 reads; w0 begins; send; w1 reads; w1 begins; away; tick; tick; tick; return; w1 renews; "
         "w1 takes; w1 begins",
     ),
+    "rest": Case(
+        "I6|I8",
+        Settings(),
+        "send; w0 reads; w0 begins; away; tick; tick; return; hire; away; tick; return; w2 takes; w2 begins",
+    ),
     "deadline": Case(
         "I6",
         Settings(slots=2),

@@ -164,6 +164,7 @@ def fail(worker: Worker, link: str) -> None:
     if flight.kind in ("read", "take"):
         if worker.now - worker.last_read > worker.settings.lease // 3:
             worker.take_holiday()
+        worker.rest()
     elif flight.kind == "flush":
         deliveries = [worker.all[n] for n in flight.what]
         for delivery in deliveries:

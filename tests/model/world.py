@@ -135,6 +135,8 @@ class World(Steps):
         """What a healthy worker does in between: a turn of the lease thread, a new read that waits."""
         if self.server.up and worker.thread and not (self.server.readonly and worker.rules.refused_is_silence):
             wire.turned(worker, self.now)
+        if not self.server.up and worker.thread:
+            worker.rest(self.settings.lease // 3 + 1)  # a failed read or a late answer tells it
         waiting = worker.links.get("reader")
         if worker.blocked:
             return

@@ -84,8 +84,18 @@ def test_the_shortest_lease_makes_a_gap_and_the_longest_a_holiday(clock: Clock) 
 @pytest.mark.parametrize(("lease", "rest"), [(0.6, 0.45), (15.0, 1.25)])
 def test_a_worker_that_starts_claims_nothing_until_others_have_renewed(clock: Clock, lease: float, rest: float) -> None:
     contact = contact_of(lease)
-    contact.begin()
+    contact.rest()
     assert holiday(contact, clock) == pytest.approx(rest)
+
+
+def test_an_answer_that_comes_late_is_followed_by_a_rest(clock: Clock) -> None:
+    """Redis stood still, and may have done so just before, too: together perhaps for longer than a lease."""
+    contact = contact_of(15.0)
+    clock.now += 3.0
+    contact.heard(clock.now - 0.9)
+    assert holiday(contact, clock) == 0
+    contact.heard(clock.now - 1.1)
+    assert holiday(contact, clock) == 1.25
 
 
 def test_a_claim_holds_for_less_than_half_a_lease_since_redis_was_heard(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -269,3 +270,18 @@ async def test_a_server_without_our_answers_is_an_error_at_the_start(lab: Lab) -
     lab.app.post.relocate("unix:///nowhere/at/all.sock")
     with pytest.raises(redis.ConnectionError):
         await lab.burst()
+
+
+async def test_after_a_lost_connection_nothing_is_claimed_for_a_moment(lab: Lab) -> None:
+    """Redis may have been away just before, too, and others may need the moment to renew."""
+
+    async def work() -> None: ...
+
+    lab.task(work, result=False)
+    async with lab.worker(lease=30.0) as worker:
+        await aeventually(lambda: worker.fetcher.waits)
+        contact = worker.fetcher._contact
+        contact._holiday_until = 0.0  # that of the start
+        assert cut(lab)
+        await aeventually(lambda: contact.claims_from > time.monotonic())
+        assert contact.claims_from < time.monotonic() + 1.25 + 0.01
