@@ -34,6 +34,7 @@ class Post:
     def __init__(self, namespace: str, url: str | None, settings: Settings | None, on_blocking_send: str) -> None:
         self.namespace, self.on_blocking_send = namespace, on_blocking_send
         self.queues: set[str] = {"default"}
+        self._keys: dict[str, QueueKeys] = {}
         self.warned: set[tuple[str, int]] = set()
         self._explicit, self._settings = url, settings
 
@@ -65,13 +66,17 @@ class Post:
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys of a queue; raises UnknownQueue, with the nearest name, for one that nobody declared."""
+        known = self._keys.get(queue)
+        if known is not None:
+            return known
         from streamtask.broker.keys import queue_keys
 
         if queue not in self.queues:
             near = difflib.get_close_matches(queue, self.queues, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"declare it: app.queue({queue!r})"
             raise UnknownQueue(f"no task uses the queue {queue!r}; {hint} (known: {', '.join(sorted(self.queues))})")
-        return queue_keys(self.namespace, queue)
+        keys = self._keys[queue] = queue_keys(self.namespace, queue)
+        return keys
 
     @cached_property
     def build(self) -> Callable[..., Outgoing]:

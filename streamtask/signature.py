@@ -61,11 +61,15 @@ class Signature:
 
         Raises pydantic's ValidationError; defaults that the caller left out do not travel.
         """
-        call = ArgsKwargs(tuple(args), dict(kwargs))
-        if len(args) <= len(self._by_position) and kwargs.keys() <= set(self.names[len(args) :]):
-            call = ArgsKwargs((), dict(zip(self.names, args, strict=False)) | dict(kwargs))  # so that errors name them
+        if not args:
+            call = ArgsKwargs((), dict(kwargs))
+        elif len(args) <= len(self._by_position) and (not kwargs or kwargs.keys() <= set(self.names[len(args) :])):
+            by_name = dict(zip(self.names, args, strict=False))
+            call = ArgsKwargs((), by_name | dict(kwargs) if kwargs else by_name)  # so that errors name them
+        else:
+            call = ArgsKwargs(tuple(args), dict(kwargs))
         positional, named = self._validator.validate_python(call)
-        values: dict[str, Any] = dict(zip(self.names, positional, strict=False)) | named
+        values: dict[str, Any] = dict(zip(self.names, positional, strict=False)) | named if positional else named
         if len(args) + len(kwargs) < len(values):
             given = {*self.names[: len(args)], *kwargs}
             if given <= values.keys():  # an alias among the keywords: then all that was validated travels

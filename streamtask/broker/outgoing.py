@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import Arg, Command, call_of
@@ -19,16 +18,14 @@ MESSAGE_ID_TTL = 7 * 86_400_000
 REMEMBERED = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What Redis said: the entry id where there is one, or the id of the message that was there before."""
 
     entry_id: str | None = None
     holder: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """On its way; `due` is ms from now, or since the epoch if `absolute`; `locks` are keys and their ttl in ms.
 
     `chosen`: the caller chose the message id, so that it may have been sent before.
@@ -78,8 +75,8 @@ class Outgoing:
 
     def receipt(self, reply: Any) -> Receipt:
         """Read the command's reply."""
-        if isinstance(reply, bytes):
-            return Receipt(entry_id=reply.decode())
+        if type(reply) is bytes:
+            return Receipt(reply.decode())
         status, text = reply
         if status == 1:
             return Receipt(entry_id=None if self.due is not None else text.decode())
