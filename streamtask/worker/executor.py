@@ -121,7 +121,6 @@ class Executor:
             self._left_lane(delivery)
         else:
             self._place(delivery)
-            self.fill()  # it may have been too late to start, and the slot is free
 
     def _place(self, delivery: Delivery) -> None:
         """Into a slot, or into the buffer of its kind."""

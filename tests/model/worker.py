@@ -341,8 +341,6 @@ class Worker(Contact):
                         self.fill()
                 else:
                     self._place(delivery)
-                    if self.life == "up" and self.rules.refill:
-                        self.fill()
         elif delivery.count != count:
             if delivery.asked and self.rules.asked:  # adopted meanwhile: ask again with the new token
                 self.urgent.append(n)

@@ -62,6 +62,12 @@ FETCHER = mutants(
         "worker/test_holiday.py::test_who_could_not_read_for_a_while_renews_and_claims_nothing[redis-8.6]",
     ),
     (
+        "claim holiday: a moment after any lost connection",
+        "        self._contact.rest()\n",
+        "",
+        "worker/test_outage.py::test_after_a_lost_connection_nothing_is_claimed_for_a_moment[redis-8.6]",
+    ),
+    (
         "group: a lost one is made again",
         "if group_is_gone(error):",
         "if False:",
@@ -131,6 +137,12 @@ CONTACT = mutants(
         "self._until(min(1.0, self.lease / 3) + 0.25)",
         "self._until(0.0)",
         "test_a_worker_that_starts_claims_nothing_until_others_have_renewed",
+    ),
+    (
+        "claim holiday: a moment after a late answer",
+        "elif now - sent_at > LATE:",
+        "elif False:",
+        "test_an_answer_that_comes_late_is_followed_by_a_rest",
     ),
     (
         "claim holiday: by the longest lease",
