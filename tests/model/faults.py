@@ -236,7 +236,7 @@ class Faulty(World):
     def asked_anew(self) -> None:
         """Who was refused asks again soon."""
         for worker in self.workers.values():
-            worker.turn_at = -1
+            worker.turn_at = worker.flushed_at = -1
 
     def _forget(self) -> Iterator[Action]:
         yield ("snapshot",)

@@ -147,13 +147,16 @@ class World(Steps):
             worker.take_holiday()  # each failed try to read says so again
 
     def _blame(self) -> None:
-        """A row that ran out of its lease is excused when its owner was not well at any time since its last renewal."""
+        """A row that ran out of its lease is excused when its owner was not well at any time since its last renewal, or
+        could not give it back: what is on its way back is not renewed.
+        """
         hindered = self.proof.hindered
         for id, row in self.server.pel.items():
             owner = self.workers.get(row.owner)
             if owner is None:
                 continue
-            if owner.life != "up" or not owner.thread:
+            back = id in owner.held and owner.all[owner.held[id]].tried is not None
+            if owner.life != "up" or not owner.thread or back:
                 hindered[id] = row.at
             if self.server.idle(row) >= self.settings.lease and hindered.get(id) == row.at:
                 self.proof.excuse(id)
