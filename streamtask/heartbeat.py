@@ -28,6 +28,18 @@ PERIOD = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Worn:
+    """Why a process wants to be replaced (`max_tasks` or `max_rss`), the tasks that it had ended by then, and the bytes
+    of memory that it held. One that is `spent` has reached its ceiling, and had better take nothing more.
+    """
+
+    reason: str
+    tasks: int
+    rss: int
+    spent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """How a process was when it wrote this. `beat` and `answered` are times of the monotonic clock, which all
     processes of a host share: its loop's last turn, and the last good answer of Redis.
@@ -43,6 +55,7 @@ class Heartbeat:
     answered: float | None = None
     ready_since: str | None = None
     draining: bool = False
+    worn: Worn | None = None
     processes: int = 0
     children: tuple[Heartbeat, ...] = ()
 
@@ -58,7 +71,8 @@ def parse(line: bytes) -> Heartbeat:
 
 def _of(facts: dict[str, Any]) -> Heartbeat:
     children = tuple(_of(child) for child in facts.pop("children"))
-    return Heartbeat(**facts, children=children)
+    worn = facts.pop("worn")
+    return Heartbeat(**facts, worn=worn and Worn(**worn), children=children)
 
 
 def why_not_live(heartbeat: Heartbeat, now: float, max_age: float) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -90,6 +91,25 @@ class Rate(click.ParamType[float]):
         return rate
 
 
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Size(click.ParamType[int]):
+    """Bytes, from text with a unit: 512MiB, 1.5GiB, 500MB. A bare number is refused: others take it for KiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The value in bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B)", str(value).strip(), re.IGNORECASE)
+        number = round(float(found[1]) * _BYTES[found[2].upper()]) if found else 0
+        if number < 1:
+            self.fail(f"{value!r} is no size; write a number and its unit: 512MiB, 1.5GiB, 500MB", param, ctx)
+        return number
+
+
 class Since(click.ParamType[float]):
     """A moment, as seconds since 1970: a duration ago (2h), or a time with its zone (2026-11-21T12:00:00Z)."""
 
@@ -112,7 +132,7 @@ class Since(click.ParamType[float]):
         return moment.timestamp()
 
 
-DURATION, RATE, SINCE = Duration(), Rate(), Since()
+DURATION, RATE, SIZE, SINCE = Duration(), Rate(), Size(), Since()
 
 
 def global_options(root: bool = False) -> list[click.Parameter]:

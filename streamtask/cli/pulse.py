@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from streamtask.errors import ConfigError
-from streamtask.heartbeat import PERIOD, Heartbeat
+from streamtask.heartbeat import PERIOD, Heartbeat, Worn
 from streamtask.logs import LogReporter
 
 
@@ -34,6 +34,7 @@ class Condition:
         self._answered: Callable[[], float] | None = None
         self._ready_since: str | None = None
         self.draining = False
+        self.worn: Worn | None = None
 
     def ready(self, answered: Callable[[], float]) -> None:
         """It takes messages; `answered` tells when Redis last gave a good answer (monotonic)."""
@@ -51,6 +52,7 @@ class Condition:
             answered=None if self._answered is None else self._answered(),
             ready_since=self._ready_since,
             draining=self.draining,
+            worn=self.worn,
         )
 
 

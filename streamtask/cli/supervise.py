@@ -1,4 +1,4 @@
-"""`streamtask worker --processes N`: the parent of N worker processes."""
+"""`streamtask worker --processes N`, `--max-tasks`, `--max-rss`: the parent of N worker processes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,31 @@ from streamtask.cli.options import Globals
 from streamtask.cli.pulse import Pulse
 from streamtask.heartbeat import HeartbeatFile
 from streamtask.logs import LogReporter
-from streamtask.supervisor import Hello, Supervisor, SupervisorOptions
+from streamtask.supervisor import Hello, Limits, Supervisor, SupervisorOptions
 from streamtask.worker.membership import consumer_name
 
+#: Seconds beyond `grace` that a process which was replaced has to end: coroutines that are cancelled, and the last
+#: write, have 15 of them.
+ENDS_WITHIN = 30.0
 
-def supervise(options: Globals, *, processes: int, stall_limit: float, name: str | None, burst: bool) -> int:
+
+def supervise(
+    options: Globals,
+    name: str | None,
+    processes: int,
+    *,
+    stall_limit: float,
+    grace: float,
+    limits: Limits,
+    burst: bool,
+) -> int:
     """Run this command in so many processes; the exit code of all."""
     if sys.platform == "win32":
-        raise click.UsageError("--processes needs Linux or macOS; start more workers instead")
+        flags = "--processes, --max-tasks and --max-rss"
+        raise click.UsageError(f"{flags} need Linux or macOS; start more workers instead")
     # The same command as it was typed, whatever started it: `python -m streamtask`, a console script, a path.
     again = [sys.executable, *sys.orig_argv[1:]]
-    plan = SupervisorOptions(again, dict(os.environ), processes, stall_limit, burst)
+    plan = SupervisorOptions(again, dict(os.environ), processes, stall_limit, burst, limits, grace + ENDS_WITHIN)
     return serve.run(options, lambda report: _serve(plan, consumer_name(name), report), fast=False)
 
 

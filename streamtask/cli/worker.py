@@ -8,12 +8,12 @@ from click.core import ParameterSource
 from streamtask.cli import serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import Command, globals_of
-from streamtask.cli.options import DURATION, Duration
+from streamtask.cli.options import DURATION, SIZE, Duration
 from streamtask.cli.reach import check_typed
 from streamtask.cli.supervise import supervise
 from streamtask.cli.working import Working
 from streamtask.logs import LogReporter
-from streamtask.supervisor import Parent
+from streamtask.supervisor import Limits, Parent
 from streamtask.worker import WorkerOptions
 
 _HELP = """Run the tasks of APP: from all its queues, or those named by -Q.
@@ -27,6 +27,7 @@ streamtask worker shop.tasks:app -Q mail,reports --concurrency 20 --threads 4
 streamtask worker tasks.py --beat --embedded          one process, with a private Redis
 streamtask worker shop.tasks:app --burst              work off what is there, then end
 streamtask worker shop.tasks:app --processes 4        four processes, each with 100 coroutines and 10 threads
+streamtask worker shop.tasks:app --max-rss 512MiB     one process, under a parent that replaces it in time
 STREAMTASK_WORKER_CONCURRENCY=20 streamtask worker    each option has its variable
 """
 
@@ -64,6 +65,12 @@ STREAMTASK_WORKER_CONCURRENCY=20 streamtask worker    each option has its variab
     show_default=True,
     help="With --processes: kill one whose event loop stands still for so long.",
 )
+@click.option(
+    "--max-tasks", type=click.IntRange(1), metavar="N", help="Replace a process when it has ended so many tasks."
+)
+@click.option(
+    "--max-rss", type=SIZE, metavar="SIZE", help="Replace a process before it holds so much memory, such as 512MiB."
+)
 @click.option("--name", help="The worker's name in logs and `inspect`.  [default: the host's]")
 @click.option("--burst", is_flag=True, help="End when nothing waits and nothing runs.")
 @click.option("--include", multiple=True, metavar="MODULES", help="More modules with tasks, with commas or repeated.")
@@ -82,6 +89,8 @@ def command(
     lease: float,
     grace: float,
     stall_limit: float,
+    max_tasks: int | None,
+    max_rss: int | None,
     name: str | None,
     burst: bool,
     include: tuple[str, ...],
@@ -91,11 +100,14 @@ def command(
     options = globals_of(ctx)
     if name is not None:
         check_typed("worker", name)
+    limits = Limits(max_tasks, max_rss)
+    if processes is None and limits.given:
+        processes = 1  # somebody must be there to replace it
     if processes is None and ctx.get_parameter_source("stall_limit") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--stall-limit needs a parent that watches: add --processes 1, or more")
     parent = Parent.at_hand(stall_limit)
     if processes is not None and parent is None:
-        ctx.exit(supervise(options, processes=processes, stall_limit=stall_limit, name=name, burst=burst))
+        ctx.exit(supervise(options, name, processes, stall_limit=stall_limit, grace=grace, limits=limits, burst=burst))
     loaded = serve.open_app(options, path, names(include), embedded)
     worker_options = WorkerOptions(
         concurrency=concurrency,
@@ -111,7 +123,10 @@ def command(
     check_queues(loaded, worker_options)
 
     async def work(report: LogReporter) -> int:
-        return await Working(loaded, worker_options, report, ticks=beat, parent=parent, processes=processes or 0).run()
+        working = Working(
+            loaded, worker_options, report, ticks=beat, parent=parent, processes=processes or 0, limits=limits
+        )
+        return await working.run()
 
     ctx.exit(serve.run(options, work))
 

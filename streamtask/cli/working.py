@@ -13,12 +13,12 @@ from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import BEGAN
 from streamtask.cli.pulse import Condition, Pulse
-from streamtask.cli.text import plural
-from streamtask.heartbeat import HeartbeatFile
+from streamtask.cli.text import plural, size
+from streamtask.heartbeat import HeartbeatFile, Worn
 from streamtask.inspector import unserved
 from streamtask.logs import LogReporter
 from streamtask.logs.reporter import short
-from streamtask.supervisor import Hello, Parent
+from streamtask.supervisor import NO_LIMITS, Hello, Limits, Parent, Wear
 from streamtask.worker import Worker, WorkerOptions
 from streamtask.worker.delivery import State
 
@@ -40,11 +40,12 @@ class Working:
         ticks: bool,
         parent: Parent | None = None,
         processes: int = 0,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.app, self.report, self.ticks = loaded.app, report, ticks
         self.worker = Worker(loaded.app, options, report)
         self.beat = Beat(loaded.app, report) if ticks else None
-        self.parent, self.processes = parent, processes
+        self.parent, self.processes, self.limits = parent, processes, limits
         self._stopping = False
         consumer = report.worker = self.worker.consumer
         if parent is not None:
@@ -73,6 +74,14 @@ class Working:
         await asyncio.sleep(0)  # its first step makes the loops
         self.condition.ready(lambda: self.worker.leases.last_good)
         self.pulse.tell()
+        wearing = self._watch_wear()
+        try:
+            return await self._until_ended(working)
+        finally:
+            if wearing is not None:
+                wearing.cancel()
+
+    async def _until_ended(self, working: asyncio.Task[int]) -> int:
         if self.beat is None:
             return await working
         self.report.amend("beat.started", f"this worker ticks {len(self.app.schedules)} schedules")
@@ -84,6 +93,20 @@ class Working:
         self.beat.stop()
         await ticking
         return code
+
+    def _watch_wear(self) -> asyncio.Task[None] | None:
+        """Have the parent told when this process wants to be replaced."""
+        if self.parent is None or not self.limits.given:
+            return None
+        wear = Wear(self.limits, lambda: self.worker.ended, self._worn)
+        if self.limits.too_low(wear.fresh):
+            text = f"it holds {size(wear.fresh)} before its first task, so it cannot keep to --max-rss; give it more"
+            self.report.event("worker.warning", logging.WARNING, text)
+        return asyncio.create_task(wear.run())
+
+    def _worn(self, worn: Worn) -> None:
+        self.condition.worn = worn
+        self.pulse.tell()
 
     # -- the stop ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from streamtask.heartbeat import Heartbeat, parse
+from streamtask.heartbeat import Heartbeat, Worn, parse
 from streamtask.supervisor.parent import HANDOVER, NOW, Hello
 
 #: Seconds that what a dead process said last may take to be read.
@@ -23,7 +23,12 @@ LINE = 2**20
 
 
 class Child:
-    """One process life. `pid`, `hello` and `heartbeat` are there as soon as they are known."""
+    """One process life. `pid`, `hello` and `heartbeat` are there as soon as they are known.
+
+    `ready`, `worn_out` and `spent` are done when it has said so, `end` with its exit code.
+    """
+
+    end: asyncio.Task[int]
 
     def __init__(self, greeted: Callable[[Child], None]) -> None:
         self._greeted = greeted
@@ -32,6 +37,11 @@ class Child:
         self.heartbeat: Heartbeat | None = None
         self.heard_at: float | None = None
         self.ready_at: float | None = None
+        self.worn: Worn | None = None  # what it said first of its wear
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.worn_out: asyncio.Future[None] = loop.create_future()
+        self.spent: asyncio.Future[None] = loop.create_future()
         self.stalled = False
         self.stack: list[str] = []  # where it stands still, told just before it is killed
         self.unstarted: str | None = None  # why it could not be started
@@ -74,6 +84,11 @@ class Child:
         await asyncio.gather(self._listening, return_exceptions=True)
         self._writer.close()
         return code
+
+    @property
+    def served(self) -> float:
+        """Seconds since it began to take messages."""
+        return 0.0 if self.ready_at is None else time.monotonic() - self.ready_at
 
     def silent_for(self, now: float) -> float:
         """Seconds since its loop last turned. One that has not begun to beat (it imports the app) is not silent."""
@@ -119,3 +134,14 @@ class Child:
         self.heartbeat = parse(line)
         if self.ready_at is None and self.heartbeat.ready_since is not None:
             self.ready_at = self.heard_at
+            _done(self.ready)
+        if self.heartbeat.worn is not None:
+            self.worn = self.worn or self.heartbeat.worn
+            _done(self.worn_out)
+            if self.heartbeat.worn.spent:
+                _done(self.spent)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

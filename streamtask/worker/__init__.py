@@ -91,6 +91,11 @@ class Worker:
         self._stopping.set()
         self._now.set()
 
+    @property
+    def ended(self) -> int:
+        """Attempts that have ended in this worker; while it serves."""
+        return self._prefetch.ended
+
     async def run(self) -> int:
         """Serve. Returns the exit code; raises redis-py's errors when Redis is not there at the start."""
         await self.connect()

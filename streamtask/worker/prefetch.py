@@ -19,6 +19,7 @@ class Prefetch:
     def __init__(self, window: float) -> None:
         self.window = window
         self._done: dict[Kind, int] = {}
+        self._before = 0
         self._past: dict[Kind, deque[int]] = {}
         self._held: set[Kind] = set()
 
@@ -32,7 +33,13 @@ class Prefetch:
         """A part of a second is over."""
         for kind, count in self._done.items():
             self._past.setdefault(kind, deque(maxlen=PARTS)).append(count)
+            self._before += count
             self._done[kind] = 0
+
+    @property
+    def ended(self) -> int:
+        """Completions of all kinds since the beginning."""
+        return self._before + sum(self._done.values())
 
     def rate(self, kind: Kind) -> float:
         """Completions in the last second."""

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from streamtask import StreamTask
+from streamtask.cli.options import SIZE
 from tests.cli.kit import Shell, invoke, ok_json
 from tests.servers import StartServer
 from tests.support import eventually
@@ -211,6 +212,10 @@ def test_the_command_line_moves_an_app_to_another_namespace(shell: Shell, client
         (("--lease", "0"), "too short: at least 0.1 s"),
         (("--grace", "soon"), "'soon' is no duration"),
         (("-c", "0"), "0 is not in the range"),
+        (("--max-tasks", "0"), "0 is not in the range"),
+        (("--max-rss", "512000"), "'512000' is no size; write a number and its unit: 512MiB, 1.5GiB, 500MB"),
+        (("--max-rss", "0MiB"), "'0MiB' is no size"),
+        (("--stall-limit", "5s"), "--stall-limit needs a parent that watches: add --processes 1, or more"),
         (("--log-level", "loud"), "'loud' is not one of"),
     ],
 )
@@ -218,3 +223,10 @@ def test_bad_options_are_wrong_usage(args: tuple[str, ...], text: str) -> None:
     result = invoke("", "worker", "tasks", *args)
     assert result.exit_code == 2
     assert text in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512MiB", 2**29), ("1.5 gib", 3 * 2**29), ("500MB", 500_000_000), ("64KiB", 2**16), ("7B", 7)]
+)
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    assert SIZE.convert(text, None, None) == size

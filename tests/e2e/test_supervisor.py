@@ -13,7 +13,7 @@ import pytest
 
 from streamtask import StreamTask
 from streamtask.broker.keys import GROUP, worker
-from streamtask.supervisor import SECOND_LOOK
+from streamtask.supervisor.giving_back import SECOND_LOOK
 from tests.e2e.fleet import QUEUES, Fleet, Process
 from tests.e2e.private import Place
 from tests.servers import Server, StartServer

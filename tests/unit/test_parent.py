@@ -7,10 +7,11 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from streamtask.heartbeat import Heartbeat, parse
+from streamtask.heartbeat import Heartbeat, Worn, parse
 from streamtask.supervisor.parent import HANDOVER, NOW, Hello, Parent
 from tests.support import aeventually
 
@@ -44,9 +45,12 @@ def test_a_hello_and_a_beat_arrive_as_they_were(ends: tuple[Parent, socket.socke
     hello = Hello("web:7/ab", "redis://h", "shop", ("a", "b"), ("line 1", "line 2"), ())
     parent.hello(hello)
     parent.write(BEAT)
+    worn = replace(BEAT, worn=Worn("max_rss", 7, 2**30, spent=True))
+    parent.write(worn)
     with theirs.makefile("rb") as lines:
         assert Hello.of(json.loads(lines.readline())["hello"]) == hello
         assert parse(lines.readline()) == BEAT
+        assert parse(lines.readline()) == worn
 
 
 def test_a_parent_that_does_not_read_holds_up_nobody_and_gets_whole_lines_later(

@@ -41,3 +41,11 @@ def test_what_waited_too_long_is_read_ahead_no_more_until_a_slot_of_its_kind_has
     assert prefetch.size("coroutine", 10) > 0
     prefetch.held_up("thread")
     assert prefetch.size("coroutine", 10) > 0
+
+
+def test_what_ended_is_counted_from_the_beginning() -> None:
+    prefetch = busy(completed=3)
+    for _ in range(2 * PARTS):
+        prefetch.beat()
+    prefetch.completed("thread")
+    assert prefetch.ended == 4

@@ -1,0 +1,398 @@
+"""`--max-tasks`, `--max-rss`: what is worn is replaced first, and drained then; nothing stops and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import pytest
+
+from streamtask.broker.keys import GROUP
+from streamtask.supervisor import Limits, Supervisor, SupervisorOptions
+from streamtask.worker.report import Reporter
+from tests.cli.kit import environment
+from tests.e2e.fleet import Fleet, Process, Run
+from tests.e2e.test_supervisor import LEASE, children, one_server, serving
+from tests.support import aeventually, alive, eventually
+
+#: The first process starts at once; each later one waits in its import for a file "go", and is broken with "broken".
+APP = """
+import asyncio, time
+from pathlib import Path
+
+folder = Path(__file__).parent
+if (folder / "first").exists():
+    (folder / "second").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+if (folder / "broken").exists():
+    raise RuntimeError("a deployment went wrong")
+(folder / "first").touch()
+
+from tests.e2e.app_under_test import app, recorded
+
+kept = []
+
+
+@app.task(name="leak", result=False, max_deliveries=1)
+async def leak(n: int, kib: int) -> None:
+    with recorded(n):
+        kept.append(b"x" * (kib * 1024))
+        await asyncio.sleep(0.02)
+"""
+MIB = 2**20
+
+
+def start(fleet: Fleet, *args: str) -> Process:
+    """A parent whose first process serves; the others wait for "go"."""
+    return fleet.worker(*args, path=fleet.write("worn", APP), lease=LEASE).ready()
+
+
+def let_go(fleet: Fleet) -> None:
+    (fleet.folder / "go").touch()
+
+
+def naps(fleet: Fleet, count: int) -> set[str]:
+    """Run so many short tasks to their end; their ids."""
+    ids = {fleet.send("nap", n=n, seconds=0).id for n in range(count)}
+    eventually(lambda: ids <= fleet.runs.ended(), 60)
+    return ids
+
+
+def held_up(fleet: Fleet, parent: Process, processes: int = 1) -> None:
+    """Wait until a replacement stands in its import, beside the others."""
+    eventually((fleet.folder / "second").exists, 30)
+    assert len(children(parent)) == processes + 1
+
+
+def story(parent: Process, *names: str) -> list[tuple[str, int]]:
+    """These events in order, each with the process that it is about."""
+    told = [json.loads(line) for line in parent.log.read_text().splitlines() if line.startswith("{")]
+    return [(e["event"].removeprefix("worker."), _pid(e)) for e in told if e.get("event") in names]
+
+
+def _pid(event: dict[str, Any]) -> int:
+    return int(event.get("pid") or event["worker"].split(":")[1].partition("/")[0])
+
+
+def is_ready(parent: Process) -> bool:
+    """What a readiness probe says of it."""
+    command = [sys.executable, "-m", "streamtask", "check", "ready", "--worker", str(parent.pid)]
+    return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def memory_of(parent: Process) -> Iterator[dict[int, int]]:
+    """The most bytes that each child of a parent held, seen from outside."""
+    most: dict[int, int] = {}
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            for child in psutil.Process(parent.pid).children():
+                try:
+                    most[child.pid] = max(most.get(child.pid, 0), child.memory_info().rss)
+                except psutil.Error:
+                    continue
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
+
+
+def busiest(runs: list[Run], seconds: float) -> int:
+    """The most starts of one process within a time."""
+    most, first = 0, dict[int, int]()
+    by: dict[int, list[float]] = {}
+    for run in runs:
+        times = by.setdefault(run.pid, [])
+        times.append(run.at)
+        while run.at - times[first.get(run.pid, 0)] > seconds:
+            first[run.pid] = first.get(run.pid, 0) + 1
+        most = max(most, len(times) - first.get(run.pid, 0))
+    return most
+
+
+@one_server
+@pytest.mark.parametrize(
+    ("count", "kib", "at_once"), [(2000, 100, 10), pytest.param(50_000, 10, 40, marks=pytest.mark.long)]
+)
+def test_a_leak_stays_under_the_ceiling_and_all_run_exactly_once(
+    fleet: Fleet, count: int, kib: int, at_once: int
+) -> None:
+    ceiling = 192
+    let_go(fleet)
+    ids = {fleet.send("leak", n=n, kib=kib).id for n in range(count)}
+    parent = start(fleet, "--max-rss", f"{ceiling}MiB", "--concurrency", str(at_once))
+    with memory_of(parent) as most:
+        report = fleet.finished(ids, timeout=600)
+    assert (report.once, report.takeovers) == (count, 0)
+    starts = fleet.runs.of("start")
+    slack = busiest(starts, 0.5) * kib * 1024  # a look is due each 0.1 s, and a busy loop comes late
+    assert max(most.values()) <= ceiling * MIB + slack
+    recycled = parent.events("worker.recycled")
+    assert {event["code"] for event in recycled} == {0}
+    assert len(recycled) >= count * kib / 1024 // ceiling
+    ends = sorted(run.at for run in fleet.runs.of("end"))
+    gap = max(b - a for a, b in pairwise(ends))
+    print(
+        f"\n{count} tasks that leak {kib} KiB each, {count * kib / 1024:.0f} MiB, in {ends[-1] - ends[0]:.1f} s:"
+        f" {len(recycled)} processes replaced, at most {max(most.values()) / MIB:.1f} MiB held (ceiling {ceiling};"
+        f" allowed for {slack / MIB:.1f} more), {len(parent.events('worker.spent'))} of them spent,"
+        f" longest time without an end {gap:.2f} s; {report}"
+    )
+    assert parent.stop() == 0
+
+
+@one_server
+def test_the_replacement_comes_first(fleet: Fleet) -> None:
+    """The old one works on for as long as its replacement needs to start, and nothing is counted as delivered twice."""
+    parent = start(fleet, "--max-tasks", "5", "--concurrency", "2", "--prefetch", "10s")
+    (old,) = children(parent)
+    ids = naps(fleet, 5)
+    held_up(fleet, parent)
+    ids |= naps(fleet, 20)
+    assert {run.pid for run in fleet.runs.of("start")} == {old}
+    assert parent.events("worker.stopping") == []
+    gate = fleet.gate()
+    ids |= {fleet.send("hold", n=n, gate=gate.path).id for n in range(40)}  # two run, others are read ahead
+    let_go(fleet)
+    parent.wait_for("worker.draining")
+    gate.open()
+    parent.wait_for("worker.recycled", pid=old, code=0)
+    report = fleet.finished(ids)
+    assert (report.once, report.takeovers) == (len(ids), 0)
+    (worn,) = parent.events("worker.worn", pid=old)
+    assert (worn["reason"], worn["tasks"] >= 5, worn["level"]) == ("max_tasks", True, "info")
+    assert parent.events("worker.died") == []
+    assert parent.stop() == 0
+
+
+@one_server
+def test_at_the_ceiling_it_takes_nothing_more_although_no_replacement_serves(fleet: Fleet) -> None:
+    parent = start(fleet, "--max-rss", "192MiB", "--concurrency", "4")
+    (old,) = children(parent)
+    ids = {fleet.send("leak", n=n, kib=1024).id for n in range(400)}
+    parent.wait_for("worker.recycled", 60, pid=old, code=0)
+    (spent,) = parent.events("worker.spent")
+    assert spent["pid"] == old
+    started = fleet.runs.report()
+    assert 0 < len(started.starts) < 400
+    assert psutil.pid_exists(old) is False
+    let_go(fleet)
+    report = fleet.finished(ids)
+    assert (report.once, report.takeovers) == (400, 0)
+    assert parent.events("worker.died") == []
+    assert parent.stop() == 0
+
+
+@one_server
+def test_one_that_drains_is_enough_for_a_place(fleet: Fleet) -> None:
+    """The replacement is worn, too, while the old one still runs a long task: no third is started beside the two."""
+    let_go(fleet)
+    parent = start(fleet, "--max-tasks", "5", "--grace", "300")
+    (old,) = children(parent)
+    gate = fleet.gate()
+    ids = {fleet.send("hold", n=0, gate=gate.path).id}
+    eventually(lambda: len(fleet.runs.of("start")) == 1)
+    ids |= naps(fleet, 5)
+    parent.wait_for("worker.draining")
+    (heir,) = children(parent) - {old}
+    for _ in range(4):
+        ids |= naps(fleet, 5)
+    assert children(parent) == {old, heir}
+    assert {run.pid for run in fleet.runs.of("start")[6:]} == {heir}
+    eventually(lambda: is_ready(parent), 30)  # somebody serves in each place
+    gate.open()
+    parent.wait_for("worker.recycled", pid=heir)
+    steps = story(parent, "worker.worn", "worker.recycled")
+    assert steps[:4] == [("worn", old), ("recycled", old), ("worn", heir), ("recycled", heir)]
+    assert fleet.finished(ids).once == len(ids)
+    assert parent.stop() == 0
+
+
+@one_server
+def test_two_places_take_turns(fleet: Fleet) -> None:
+    parent = fleet.worker(
+        "--processes", "2", "--max-tasks", "5", "--concurrency", "1", path=fleet.write("worn", APP), lease=LEASE
+    ).ready()
+    let_go(fleet)
+    serving(parent, 2)
+    (fleet.folder / "go").unlink()
+    (fleet.folder / "second").unlink()
+    ids = set[str]()
+    while len(parent.events("worker.worn")) < 2:
+        ids |= naps(fleet, 5)
+    old = {_pid(event) for event in parent.events("worker.worn")}
+    held_up(fleet, parent, 2)
+    ids |= naps(fleet, 10)
+    assert len(children(parent)) == 3
+    let_go(fleet)
+    eventually(lambda: {event["pid"] for event in parent.events("worker.recycled")} >= old, 60)
+    steps = story(parent, "worker.ready", "worker.recycled")[2:]
+    assert [what for what, _ in steps[:4]] == ["ready", "recycled"] * 2
+    assert fleet.finished(ids).once == len(ids)
+    assert parent.stop() == 0
+
+
+@one_server
+@pytest.mark.parametrize("heir_serves", [False, True])
+def test_a_stop_during_a_recycle_ends_all_in_order(fleet: Fleet, heir_serves: bool) -> None:
+    """While the replacement is still in its import, and while the old one drains."""
+    parent = start(fleet, "--max-tasks", "5", "--grace", "300")
+    gate = fleet.gate()
+    ids = {fleet.send("hold", n=0, gate=gate.path).id}
+    eventually(lambda: len(fleet.runs.of("start")) == 1)
+    ids |= naps(fleet, 5)
+    held_up(fleet, parent)
+    if heir_serves:
+        let_go(fleet)
+        parent.wait_for("worker.draining")
+    pids = children(parent)
+    parent.send_signal(signal.SIGTERM)
+    eventually(lambda: len(parent.events("worker.stopping")) == 2 + heir_serves)
+    gate.open()
+    assert parent.end() == 0
+    assert len(pids) == 2
+    assert not any(map(alive, pids))
+    assert fleet.finished(ids).once == len(ids)
+    assert parent.events("worker.died") == []
+
+
+@one_server
+def test_a_replacement_that_cannot_start_takes_nobody_along(fleet: Fleet) -> None:
+    """A deployment goes wrong under a running worker: it works on, and is replaced when that is mended."""
+    parent = start(fleet, "--max-tasks", "5")
+    (old,) = children(parent)
+    (fleet.folder / "broken").touch()
+    let_go(fleet)
+    ids = naps(fleet, 5)
+    eventually(lambda: len(parent.events("worker.died", code=4)) == 2, 60)
+    ids |= naps(fleet, 5)
+    assert {run.pid for run in fleet.runs.of("start")} == {old}
+    (fleet.folder / "broken").unlink()
+    parent.wait_for("worker.recycled", 60, pid=old)
+    assert fleet.finished(ids).once == len(ids)
+    assert parent.stop() == 0
+
+
+@one_server
+def test_the_replacement_of_one_that_dies_meanwhile_takes_its_place(fleet: Fleet) -> None:
+    parent = start(fleet, "--max-tasks", "5")
+    (old,) = children(parent)
+    naps(fleet, 5)
+    held_up(fleet, parent)
+    (heir,) = children(parent) - {old}
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: not alive(old))
+    let_go(fleet)
+    parent.wait_for("worker.recycled", pid=old, code=-9)
+    naps(fleet, 1)
+    assert children(parent) == {heir}
+    assert parent.stop() == 0
+
+
+@one_server
+def test_a_ceiling_below_the_first_task_is_said_and_not_kept(fleet: Fleet) -> None:
+    parent = start(fleet, "--max-rss", "8MiB")
+    naps(fleet, 10)
+    warnings = [event["msg"] for event in parent.events("worker.warning") if "--max-rss" in event["msg"]]
+    assert len(warnings) == 1
+    assert "before its first task" in warnings[0]
+    assert parent.stop() == 0
+    assert parent.events("worker.worn") == []
+
+
+@one_server
+def test_a_burst_ends_although_its_processes_are_replaced(fleet: Fleet) -> None:
+    """Its variable is read by the parent, and by the processes that count."""
+    let_go(fleet)
+    ids = fleet.many(300, seconds=0.01)
+    slots = ("--concurrency", "2", "--threads", "2")
+    parent = fleet.worker("--burst", *slots, path=fleet.write("worn", APP), STREAMTASK_WORKER_MAX_TASKS="20")
+    assert parent.end(120) == 0
+    report = fleet.finished(ids)
+    assert (report.once, report.takeovers) == (300, 0)
+    assert parent.events("worker.recycled")
+
+
+#: A worker process that is worn at once and does not listen. The one that comes after it does.
+STUBBORN = """
+import os, signal, socket, sys, time
+from pathlib import Path
+import redis
+from streamtask.heartbeat import Heartbeat, Worn
+from streamtask.supervisor.parent import HANDOVER, Hello
+
+url, stream, group = sys.argv[1:]
+parent = socket.socket(fileno=int(os.environ[HANDOVER]))
+first, name = not Path("first").exists(), f"stubborn:{os.getpid()}"
+Path("first").touch()
+signal.signal(signal.SIGTERM, signal.SIG_IGN if first else lambda *_: sys.exit(0))
+if first:
+    client = redis.Redis.from_url(url)
+    client.xgroup_create(stream, group, "0")
+    client.xreadgroup(group, name, {stream: ">"}, count=1)
+parent.send(Hello(name, url, "fleet", ("default",), (), ()).dump())
+worn = Worn("max_tasks", 1, 1, False) if first else None
+while True:
+    beat = Heartbeat("worker", name, "fleet", os.getpid(), time.monotonic(), ready_since="now", worn=worn)
+    parent.send(beat.dump())
+    time.sleep(0.05)
+"""
+
+
+class Told(Reporter):
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def event(self, name: str, level: int, text: str, **fields: Any) -> None:
+        self.events.append({"event": name, "level": level, "msg": text, **fields})
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+
+@one_server
+async def test_one_that_does_not_end_by_its_deadline_is_killed_and_what_it_held_given_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop beats on, so nobody takes it for one that stands still."""
+    monkeypatch.chdir(fleet.folder)
+    stream = fleet.keys().stream
+    fleet.client.xadd(stream, {"task": "nap"})
+    command = [sys.executable, "-c", STUBBORN, fleet.server.url, stream, GROUP]
+    plan = SupervisorOptions(command, environment(), 1, 3600.0, limits=Limits(max_tasks=1), deadline=1.0)
+    told = Told()
+    supervisor = Supervisor("parent", plan, told, lambda _: None)
+    asked = time.monotonic()
+    running = asyncio.create_task(supervisor.run())
+    await aeventually(lambda: told.of("worker.recycled"), 30)
+    (recycled,) = told.of("worker.recycled")
+    assert recycled["code"] == -signal.SIGKILL
+    assert recycled["took_s"] >= 1.0
+    assert time.monotonic() - asked >= 1.0
+    await aeventually(lambda: told.of("worker.given_back"), 30)
+    assert [(event["of"], event["messages"]) for event in told.of("worker.given_back")] == [(recycled["of"], 1)]
+    (row,) = fleet.client.xpending_range(stream, GROUP, "-", "+", 10)
+    assert (row["consumer"], row["times_delivered"]) == (b"released", 1)
+    supervisor.stop()
+    assert await asyncio.wait_for(running, 30) == 0
+    assert told.of("worker.died") == []
