@@ -45,8 +45,13 @@ class Place:
         while not crew.stopping.done():
             child = await self._reign()
             code = await child.end
-            if crew.stopping.done() or (crew.options.burst and code == OK):
+            if crew.stopping.done():
                 break
+            if self._bursts(code):
+                if self._leaving is None:
+                    break
+                code = await self._left()  # which may have given back after the last look of this one
+                continue
             if ends_all(code, crew.has_worked):
                 crew.stop()
                 break
@@ -54,7 +59,7 @@ class Place:
             self._say_died(child, code, pause)
             await first_of(crew.stopping, timeout=pause)
             code = OK  # if all end now, what died before was dealt with
-        return worst([code, OK if self._leaving is None else await self._leaving])
+        return worst([code, await self._left()])
 
     async def _reign(self) -> Child:
         """From the start of a process to the end of the last one that took over from it; that one, which has ended or
@@ -72,6 +77,15 @@ class Place:
             if heir is child:
                 return child
             child = self.serving = heir
+
+    def _bursts(self, code: int) -> bool:
+        """Did a process find that there is nothing left to do?"""
+        return self._crew.options.burst and code == OK
+
+    async def _left(self) -> int:
+        """Wait for the one that drains, if there is one; its exit code, as far as it counts for the whole."""
+        leaving, self._leaving = self._leaving, None
+        return OK if leaving is None else await leaving
 
     def _start(self) -> Child:
         child = Child(self._crew.greeted)
@@ -132,8 +146,8 @@ class Place:
             if heir.ready.done():
                 return heir
             code = await heir.end
-            if crew.stopping.done() or (crew.options.burst and code == OK):
-                break  # nothing waits any more
+            if crew.stopping.done() or self._bursts(code):
+                break
             if old.end.done():
                 return heir
             pause = restarts.pause(0.0)

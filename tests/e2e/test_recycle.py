@@ -331,6 +331,21 @@ def test_a_burst_ends_although_its_processes_are_replaced(fleet: Fleet) -> None:
     assert parent.events("worker.recycled")
 
 
+@one_server
+def test_a_burst_does_what_was_given_back_after_the_last_look(fleet: Fleet) -> None:
+    """The replacement finds nothing and ends, while the old one still has what it gives back after its grace."""
+    let_go(fleet)
+    gate = fleet.gate()
+    held = fleet.send("hold", n=0, gate=gate.path).id
+    ids = {held} | {fleet.send("nap", n=n, seconds=0).id for n in range(5)}
+    parent = fleet.worker("--burst", "--max-tasks", "5", "--grace", "1s", path=fleet.write("worn", APP))
+    eventually(lambda: len(fleet.runs.of("start", id=held)) == 2, 60)
+    gate.open()
+    assert parent.end(60) == 0
+    assert fleet.finished(ids).started_twice == [held]
+    assert parent.events("worker.recycled", code=5)
+
+
 #: A worker process that is worn at once and does not listen. The one that comes after it does.
 STUBBORN = """
 import os, signal, socket, sys, time
