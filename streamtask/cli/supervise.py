@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -50,8 +51,10 @@ async def _serve(plan: SupervisorOptions, name: str, report: LogReporter) -> int
         """The first child knows what there is to say of all."""
         head = f"streamtask {__version__}  worker {hello.namespace}@{name}  {processes}"
         if report.as_json:
-            facts = {"version": __version__, "namespace": hello.namespace, "processes": plan.processes}
-            report.event("worker.supervising", logging.INFO, processes, **facts, stall_limit_s=plan.stall_limit)
+            facts: dict[str, Any] = {"version": __version__, "namespace": hello.namespace, "processes": plan.processes}
+            facts |= {"stall_limit_s": plan.stall_limit, "max_tasks": plan.limits.max_tasks}
+            facts["max_rss_bytes"] = plan.limits.max_rss
+            report.event("worker.supervising", logging.INFO, processes, **facts)
         elif report.level <= logging.INFO:
             report.plain([f"{head}    (Ctrl-C to stop, twice to stop now)", *hello.banner[1:]])
         serve.warn(report, list(hello.warnings))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from streamtask.duration import show
 from streamtask.supervisor.child import Child
 from streamtask.supervisor.crew import Crew, first_of
 from streamtask.supervisor.restarts import (
@@ -202,7 +203,7 @@ class Place:
             why = f"holds {rss} after {tasks}, and its ceiling is {(limits.max_rss or 0) / _MIB:g} MiB"
         else:
             why = f"has ended {tasks} and holds {rss}"
-        text = f"{old.name} {why}; it is replaced, {old.served:.1f} s after it began"
+        text = f"{old.name} {why}; it is replaced, {show(round(old.served, 1))} after it began"
         level = WARNING if worn.reason == "max_rss" and old.served < STEADY else INFO
         facts = {"reason": worn.reason, "tasks": worn.tasks, "rss_bytes": worn.rss, "served_s": round(old.served, 3)}
         self._crew.report.event("worker.worn", level, text, of=old.name, pid=old.pid, **facts)
