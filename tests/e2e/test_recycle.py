@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -266,6 +267,10 @@ def test_a_stop_during_a_recycle_ends_all_in_order(fleet: Fleet, heir_serves: bo
     pids = children(parent)
     parent.send_signal(signal.SIGTERM)
     eventually(lambda: len(parent.events("worker.stopping")) == 2 + heir_serves)
+    eventually(lambda: sum(map(alive, pids)) == 1, 30)
+    alone_at = time.monotonic()
+    eventually(lambda: time.monotonic() - alone_at > 0.5)
+    assert parent.running  # it waits for the old one
     gate.open()
     assert parent.end() == 0
     assert len(pids) == 2
@@ -282,7 +287,10 @@ def test_a_replacement_that_cannot_start_takes_nobody_along(fleet: Fleet) -> Non
     (fleet.folder / "broken").touch()
     let_go(fleet)
     ids = naps(fleet, 5)
-    eventually(lambda: len(parent.events("worker.died", code=4)) == 2, 60)
+    deaths = eventually(lambda: died if len(died := parent.events("worker.died", code=4)) == 3 else None, 60)
+    assert [death["restart_in_s"] for death in deaths] == [0.0, 1.0, 2.0]
+    second, third = (datetime.fromisoformat(death["ts"]) for death in deaths[1:])
+    assert (third - second).total_seconds() >= 1.0
     ids |= naps(fleet, 5)
     assert {run.pid for run in fleet.runs.of("start")} == {old}
     (fleet.folder / "broken").unlink()
