@@ -188,16 +188,16 @@ def test_the_replacement_comes_first(fleet: Fleet) -> None:
 def test_at_the_ceiling_it_takes_nothing_more_although_no_replacement_serves(fleet: Fleet) -> None:
     parent = start(fleet, "--max-rss", "192MiB", "--concurrency", "4")
     (old,) = children(parent)
-    ids = {fleet.send("leak", n=n, kib=1024).id for n in range(400)}
+    ids = {fleet.send("leak", n=n, kib=512).id for n in range(800)}
     parent.wait_for("worker.recycled", 60, pid=old, code=0)
     (spent,) = parent.events("worker.spent")
     assert spent["pid"] == old
     started = fleet.runs.report()
-    assert 0 < len(started.starts) < 400
+    assert 0 < len(started.starts) < 800
     assert psutil.pid_exists(old) is False
     let_go(fleet)
     report = fleet.finished(ids)
-    assert (report.once, report.takeovers) == (400, 0)
+    assert (report.once, report.takeovers) == (800, 0)
     assert parent.events("worker.died") == []
     assert parent.stop() == 0
 
