@@ -20,30 +20,6 @@ SUPERVISOR = mutants(
         "test_the_second_signal_stops_all_now_and_gives_back[redis-8.6]",
     ),
     (
-        "worked: once and for ever",
-        "self._worked |= ",
-        "self._worked = ",
-        "test_who_has_worked_goes_on_trying_although_no_process_is_left_that_has",
-    ),
-    (
-        "worked: one that lives counts too",
-        "return self._worked or any(child.ready_at is not None for child in self._children.values())",
-        "return self._worked",
-        "test_one_that_does_not_reach_redis_ends_nobody_who_has",
-    ),
-    (
-        "dead: what it held moves at once",
-        "self._give_back(child.hello, code)",
-        "pass",
-        "test_what_a_killed_process_held_moves_at_once[redis-8.6]",
-    ),
-    (
-        "dead: it is tried while redis is away",
-        "            if time.monotonic() > until:\n                return None\n",
-        "            return None\n",
-        "test_what_died_while_redis_was_away_is_given_back_when_it_is_there_again",
-    ),
-    (
         "standstill: it is killed",
         "elif child.silent_for(now) > self.options.stall_limit and not child.stalled:",
         "elif False:",
@@ -54,6 +30,39 @@ SUPERVISOR = mutants(
         "if now - looked_at > look + LATE:",
         "if False:",
         "test_who_slept_with_all_of_them_takes_nobody_for_stalled[redis-8.6]",
+    ),
+)
+
+CREW = mutants(
+    "supervisor/crew.py",
+    "e2e/test_supervisor.py",
+    (
+        "worked: one of them, once",
+        "        self.has_worked = True\n",
+        "        pass\n",
+        "test_one_that_does_not_reach_redis_ends_nobody_who_has",
+    ),
+)
+
+PLACE = mutants(
+    "supervisor/place.py",
+    "e2e/test_supervisor.py",
+    (
+        "dead: what it held moves at once",
+        "crew.giving_back.begin(child.hello, code)",
+        "pass",
+        "test_what_a_killed_process_held_moves_at_once[redis-8.6]",
+    ),
+)
+
+GIVING_BACK = mutants(
+    "supervisor/giving_back.py",
+    "e2e/test_supervisor.py",
+    (
+        "dead: it is tried while redis is away",
+        "            if time.monotonic() > until:\n                return None\n",
+        "            return None\n",
+        "test_what_died_while_redis_was_away_is_given_back_when_it_is_there_again",
     ),
 )
 
@@ -136,4 +145,4 @@ SUPERVISE = mutants(
     ),
 )
 
-ALL = [*SUPERVISOR, *CHILD, *PARENT, *RESTARTS, *WORKING, *SUPERVISE]
+ALL = [*SUPERVISOR, *CREW, *PLACE, *GIVING_BACK, *CHILD, *PARENT, *RESTARTS, *WORKING, *SUPERVISE]
