@@ -140,6 +140,7 @@ class TaskOptionsDict(TypedDict, total=False):
     unique: Unique | bool | str | Sequence[str] | None
     result: bool
     result_ttl: float | timedelta
+    process: bool
     idempotent: bool
     unknown_grace: float | timedelta | None
     log_args: bool
@@ -162,6 +163,7 @@ class TaskOptions:
     unique: Unique | None = None
     result: bool = True
     result_ttl: float = 900.0
+    process: bool = False
     idempotent: bool = True
     unknown_grace: float | None = None
     log_args: bool = False
@@ -197,6 +199,7 @@ _TASK: Mapping[str, checks.Check] = {
     "unique": _unique,
     "result": checks.flag,
     "result_ttl": checks.duration,
+    "process": checks.flag,
     "idempotent": checks.flag,
     "unknown_grace": checks.optional(checks.duration),
     "log_args": checks.flag,

@@ -23,7 +23,7 @@ UNKNOWN_GRACE = 600.0
 #: Longest error text and traceback that are kept, in characters; and how many failed attempts a message remembers.
 ERROR_TEXT, TRACEBACK_TEXT, ERRORS_KEPT = 1_000, 8_192, 3
 
-_OURS = str(Path(__file__).parent / "worker")
+_OURS = tuple(str(Path(__file__).parent / package) for package in ("worker", "child"))
 
 DeadReason = Literal["retries", "poison", "reject", "decode", "unknown_task", "arguments", "result", "interrupted"]
 
@@ -116,11 +116,28 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Died:
+    """The child process that ran it ended by itself (`how`: a signal or an exit code), in its delivery number
+    `deliveries`. A child runs one task at a time, so there is no doubt whose death it was.
+    """
+
+    how: str
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A child process has decided, since it alone has the exception itself."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The lease went to another worker; whatever this one knows is no longer its to say."""
 
 
-Outcome = Returned | Raised | TimedOut | Misfit | Late | Poison | Stopped | Lost
+Outcome = Returned | Raised | TimedOut | Misfit | Late | Poison | Stopped | Died | Decided | Lost
 
 
 # -- verdicts: what is written to Redis --------------------------------------------------------------------------------
@@ -198,13 +215,26 @@ def decide(facts: Facts, outcome: Outcome) -> Verdict:
             alone = " alone among suspects" if facts.options.max_deliveries > 1 else ""
             text = f"its worker died while it ran{alone} (delivery {deliveries} of {facts.options.max_deliveries})"
             return Bury("poison", Failure("WorkerDied", text))
-        case Stopped(started):
-            if started and not facts.options.idempotent:
-                text = "the worker stopped while it ran, and idempotent=False forbids a second start"
-                return Bury("interrupted", Failure("Interrupted", text))
-            return Release(started)
+        case Stopped() | Died():
+            return _interrupted(facts, outcome)
+        case Decided(verdict):
+            return verdict
         case Lost():
             return Drop()
+
+
+def _interrupted(facts: Facts, outcome: Stopped | Died) -> Verdict:
+    """Given back, as far as another start is allowed; a death counts like that of a whole worker."""
+    options = facts.options
+    if isinstance(outcome, Stopped):
+        if not outcome.started or options.idempotent:
+            return Release(outcome.started)
+        text = "the worker stopped while it ran, and idempotent=False forbids a second start"
+        return Bury("interrupted", Failure("Interrupted", text))
+    if outcome.deliveries < options.max_deliveries and options.idempotent:
+        return Release(started=True)
+    of = f"delivery {outcome.deliveries} of {options.max_deliveries}"
+    return Bury("poison", Failure("ChildDied", f"its child process died ({outcome.how}) while it ran ({of})"))
 
 
 def _raised(facts: Facts, error: BaseException) -> Verdict:

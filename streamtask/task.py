@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 
 from streamtask.context import CURRENT
 from streamtask.errors import AlreadyQueued
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: What a task runs in, and so the kind of slot that it takes.
+Kind = Literal["coroutine", "thread", "child"]
 
 _NO_OPTIONS = CallOptions()
 
@@ -35,6 +38,7 @@ class Task(Generic[P, R]):
     """The sending half of a task. Calling a task (`task(...)`) runs the plain function, here and now."""
 
     is_async = False
+    kind: Kind = "thread"
 
     def __init__(self, fn: Callable[..., Any], name: str, options: TaskOptions, post: Post) -> None:
         self.fn, self.name, self.task_options = fn, name, options
@@ -176,7 +180,12 @@ class Task(Generic[P, R]):
 
 
 class SyncTask(Task[P, R]):
-    """A task made of a plain function; it runs in a thread of the worker."""
+    """A task made of a plain function; it runs in a thread of the worker, or with `process=True` in a child process."""
+
+    def __init__(self, fn: Callable[..., Any], name: str, options: TaskOptions, post: Post) -> None:
+        super().__init__(fn, name, options, post)
+        if options.process:
+            self.kind = "child"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, without Redis."""
@@ -187,6 +196,15 @@ class AsyncTask(Task[P, R]):
     """A task made of a coroutine function; it runs on the worker's event loop."""
 
     is_async = True
+    kind: Kind = "coroutine"
+
+    def __init__(self, fn: Callable[..., Any], name: str, options: TaskOptions, post: Post) -> None:
+        if options.process:
+            raise TypeError(
+                f"{name}: process=True is for plain functions, and this one is `async def`; make it `def`, or leave "
+                f"process=True out"
+            )
+        super().__init__(fn, name, options, post)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run the function here and now, without Redis."""

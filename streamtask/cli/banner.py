@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,12 +10,15 @@ from streamtask._version import __version__
 from streamtask.address import Address, safe_url
 from streamtask.app import StreamTask
 from streamtask.broker.server import Server
+from streamtask.cli.text import slot_counts
 from streamtask.context import from_ms
 from streamtask.duration import show
 from streamtask.schedule import Schedule
-from streamtask.task import Task
+from streamtask.task import Kind, Task
 from streamtask.worker import Worker
 
+#: What the table of tasks calls the kinds of slots.
+KINDS: Mapping[Kind, str] = {"coroutine": "async", "thread": "thread", "child": "process"}
 #: Tasks that the banner lists; those beyond are counted.
 MOST_TASKS = 40
 
@@ -52,7 +55,7 @@ def keeps(server: Server) -> list[str]:
 def worker_lines(worker: Worker, url: str, ticks: bool, processes: int = 0) -> list[str]:
     """The worker's banner, without warnings; `processes`: it is one of so many."""
     app, options = worker.app, worker.options
-    slots = f"{options.concurrency} coroutines, {options.threads} threads"
+    slots = slot_counts(worker.slots)
     slots += f" in each of {processes} processes" if processes > 1 else ""
     times = f"lease {show(worker.lease)}, prefetch {options.prefetch * 1000:g} ms, grace {show(options.grace)}"
     lines = [
@@ -84,11 +87,12 @@ def task_lines(app: StreamTask) -> list[str]:
     shown = sorted(app.tasks.values(), key=lambda task: task.name)[:MOST_TASKS]
     width = max(len(task.name) for task in shown)
     queue = max(len(task.queue) for task in shown)
+    kind = max(6, *(len(KINDS[task.kind]) for task in shown))
     lines = []
     for i, task in enumerate(shown):
         label = f"  tasks     {len(app.tasks):<3} " if i == 0 else " " * 16
-        kind = "async " if task.is_async else "thread"
-        lines.append(f"{label}{task.name:<{width}}  {kind}  {task.queue:<{queue}}  {_about(app, task)}".rstrip())
+        line = f"{label}{task.name:<{width}}  {KINDS[task.kind]:<{kind}}  {task.queue:<{queue}}  {_about(app, task)}"
+        lines.append(line.rstrip())
     if len(app.tasks) > MOST_TASKS:
         lines.append(f"{'':16}… and {len(app.tasks) - MOST_TASKS} more")
     return lines
@@ -115,9 +119,9 @@ def warnings(app: StreamTask, server: Server) -> list[str]:
     found = []
     if server.aof is False:
         found.append("redis keeps nothing on disk (no aof): its restart loses every task. Set appendonly yes.")
-    threads = [t.name for t in app.tasks.values() if t.task_options.timeout is not None and not t.is_async]
+    threads = [t.name for t in app.tasks.values() if t.task_options.timeout is not None and t.kind == "thread"]
     if threads:
-        fix = "make them `async def`, or let them look at current().cancelled"
+        fix = "use process=True, make them `async def`, or let them look at current().cancelled"
         found.append(f"thread tasks with a timeout cannot be killed: {', '.join(sorted(threads))} ({fix})")
     return found
 
@@ -131,7 +135,7 @@ def worker_facts(worker: Worker, url: str, ticks: bool) -> dict[str, Any]:
         "redis_from": app.post.address.source,
         "namespace": app.namespace,
         "queues": [queue.name for queue in worker.queues],
-        "slots": {"coroutine": options.concurrency, "thread": options.threads},
+        "slots": worker.slots,
         "lease_s": worker.lease,
         "prefetch_s": options.prefetch,
         "grace_s": options.grace,

@@ -11,7 +11,7 @@ import click
 from streamtask.cli.command import Command, globals_of
 from streamtask.cli.failures import USAGE, Failure
 from streamtask.cli.reach import namespace_of, reach
-from streamtask.cli.text import ago, clock, count, plural, print_json, size, span, table
+from streamtask.cli.text import ago, clock, count, plural, print_json, size, slot_counts, span, table
 from streamtask.inspector import ProcessView, QueueView, Snapshot, snapshot
 
 _HELP = """Show the queues of a namespace, its workers and beats, and its schedules; or one QUEUE or WORKER by its name.
@@ -115,7 +115,7 @@ def process_table(processes: Sequence[ProcessView], now: datetime) -> list[str]:
     """A line a worker or beat."""
     rows = []
     for process in sorted(processes, key=lambda process: (process.kind != "worker", process.consumer)):
-        slots = ", ".join(f"{number} {kind}s" for kind, number in process.slots.items())
+        slots = slot_counts(process.slots)
         running = "-" if process.running is None else count(process.running)
         serves = " ".join(process.queues) or (
             f"{process.schedules} schedules" if process.schedules is not None else "-"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from streamtask.duration import show
+from streamtask.task import Kind
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -31,6 +32,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: str = "")
 def count(number: int) -> str:
     """1204 as `1,204`."""
     return f"{number:,}"
+
+
+def slot_counts(slots: Mapping[str, int] | Mapping[Kind, int]) -> str:
+    """`100 coroutines, 10 threads, 2 children`."""
+    return ", ".join(f"{number} {'children' if kind == 'child' else f'{kind}s'}" for kind, number in slots.items())
 
 
 def plural(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
+from streamtask.child.origin import Origin
 from streamtask.cli import serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import Command, globals_of
@@ -14,7 +15,7 @@ from streamtask.cli.supervise import supervise
 from streamtask.cli.working import Working
 from streamtask.logs import LogReporter
 from streamtask.supervisor import Limits, Parent
-from streamtask.worker import WorkerOptions
+from streamtask.worker import WorkerOptions, processors
 
 _HELP = """Run the tasks of APP: from all its queues, or those named by -Q.
 
@@ -44,6 +45,12 @@ STREAMTASK_WORKER_CONCURRENCY=20 streamtask worker    each option has its variab
 )
 @click.option(
     "--threads", type=click.IntRange(1), default=10, show_default=True, help="Plain (`def`) tasks at once, likewise."
+)
+@click.option(
+    "--children",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Child processes for `process=True` tasks, likewise.  [default: one a processor, shared by --processes]",
 )
 @click.option(
     "--processes", type=click.IntRange(1), metavar="N", help="Whole workers, under a parent that replaces what dies."
@@ -81,6 +88,7 @@ def command(
     path: str | None,
     concurrency: int,
     threads: int,
+    children: int | None,
     processes: int | None,
     queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
@@ -112,6 +120,7 @@ def command(
     worker_options = WorkerOptions(
         concurrency=concurrency,
         threads=threads,
+        children=children or max(1, processors() // (processes or 1)),
         queues=names(queues),
         exclude=names(exclude_queues),
         prefetch=prefetch,
@@ -121,10 +130,18 @@ def command(
         burst=burst,
     )
     check_queues(loaded, worker_options)
+    origin = Origin(loaded.path, names(include), "embedded://" if embedded else options.url, options.namespace)
 
     async def work(report: LogReporter) -> int:
         working = Working(
-            loaded, worker_options, report, ticks=beat, parent=parent, processes=processes or 0, limits=limits
+            loaded,
+            worker_options,
+            report,
+            origin=origin,
+            ticks=beat,
+            parent=parent,
+            processes=processes or 0,
+            limits=limits,
         )
         return await working.run()
 

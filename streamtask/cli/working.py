@@ -9,6 +9,7 @@ import time
 
 from streamtask.beat import Beat
 from streamtask.broker.link import ResponseError
+from streamtask.child.origin import Origin
 from streamtask.cli import banner, serve
 from streamtask.cli.apps import Loaded
 from streamtask.cli.command import BEGAN
@@ -37,13 +38,14 @@ class Working:
         options: WorkerOptions,
         report: LogReporter,
         *,
+        origin: Origin,
         ticks: bool,
         parent: Parent | None = None,
         processes: int = 0,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self.app, self.report, self.ticks = loaded.app, report, ticks
-        self.worker = Worker(loaded.app, options, report)
+        self.worker = Worker(loaded.app, options, report, origin)
         self.beat = Beat(loaded.app, report) if ticks else None
         self.parent, self.processes, self.limits = parent, processes, limits
         self._stopping = False

@@ -153,11 +153,14 @@ class Keeper:
             self.server.wait()
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """What a child calls before exec, so that it is sent this signal when this process was killed (Linux)."""
+def end_with_parent(number: int = signal.SIGTERM, parent: int | None = None) -> Callable[[], None] | None:
+    """What a child calls before exec, so that it is sent this signal when this process was killed (Linux); or later,
+    when it knows its `parent`.
+    """
     if not sys.platform.startswith("linux"):
         return None
-    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # loaded here: after a fork, loading could wait for ever
+    parent = parent or os.getpid()
+    prctl = ctypes.CDLL(None).prctl  # loaded here: after a fork, loading could wait for ever
 
     def call() -> None:
         prctl(_PR_SET_PDEATHSIG, number)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-from streamtask.context import current
-from streamtask.logs.reporter import TASK_FIELDS, LogReporter
+from streamtask.logs.reporter import LogReporter
+from streamtask.tasklog import TaskFilter
 
 __all__ = ["LogReporter", "TaskFilter", "adopt_logging", "to_stderr"]
 
@@ -24,18 +24,6 @@ class ReportHandler(logging.Handler):
             self._report.record(record)
         except Exception:  # noqa: BLE001 - logging must not raise into the code that logs
             self.handleError(record)
-
-
-class TaskFilter(logging.Filter):
-    """Gives each record made inside a task the attributes `id`, `task`, `queue`, `attempt`; elsewhere they are None."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Add them; lets every record pass."""
-        context = current(None)
-        for name in TASK_FIELDS:
-            if not hasattr(record, name):
-                setattr(record, name, None if context is None else getattr(context, name))
-        return True
 
 
 def adopt_logging(report: LogReporter) -> None:

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from streamtask.duration import show
 from streamtask.logs.writer import LogWriter
+from streamtask.tasklog import TASK_FIELDS
 from streamtask.worker.report import Reporter
 
 #: `done` lines of one second that are written; those beyond are counted.
@@ -23,8 +24,6 @@ DONE_A_SECOND = 100
 #: The names that the runtimes' fields have in a JSON line.
 _JSON_NAMES = {"error_type": "error.type", "error": "error.message", "traceback": "error.stack"}
 _COLOURS = {"retry": 33, "dead": 31, "lost": 33, "unknown": 33, "warning": 33, "error": 31, "critical": 31}
-#: What a record of logging says of the attempt that made it.
-TASK_FIELDS = ("id", "task", "queue", "attempt")
 
 
 class LogReporter(LogWriter, Reporter):
@@ -96,7 +95,7 @@ class LogReporter(LogWriter, Reporter):
     def record(self, record: logging.LogRecord) -> None:
         """A record of the standard library's logging."""
         text = record.getMessage()
-        stack = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        stack = logging.Formatter().formatException(record.exc_info) if record.exc_info else record.exc_text or ""
         told = {name: getattr(record, name, None) for name in TASK_FIELDS}
         if self.as_json:
             error = record.exc_info[0].__qualname__ if record.exc_info and record.exc_info[0] else None

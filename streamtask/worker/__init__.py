@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError, group_is_gone
+from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
 from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
+from streamtask.task import Kind
+from streamtask.worker.children import Children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.completer import Completer
 from streamtask.worker.contact import Contact
-from streamtask.worker.delivery import Delivery, Kind, QueueState, State
+from streamtask.worker.delivery import Delivery, QueueState, State
 from streamtask.worker.executor import Executor
 from streamtask.worker.fetcher import Fetcher
 from streamtask.worker.janitor import Janitor
@@ -37,12 +42,22 @@ OK, GAVE_BACK, FORCED = 0, 5, 130
 CANCEL_GRACE, LAST_WRITE = 5.0, 10.0
 
 
+#: All kinds of slots.
+ANY: tuple[Kind, ...] = ("coroutine", "thread", "child")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """Flags of `streamtask worker`. Times in seconds; no `queues` means all queues of the app."""
 
     concurrency: int = 100
     threads: int = 10
+    children: int = field(default_factory=processors)
     queues: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     prefetch: float = 0.1
@@ -65,9 +80,16 @@ async def revive(app: StreamTask) -> None:
 class Worker:
     """One worker process. `run()` serves until `stop()`, or until there is nothing left with `burst`."""
 
-    def __init__(self, app: StreamTask, options: WorkerOptions, report: Reporter | None = None) -> None:
+    def __init__(
+        self,
+        app: StreamTask,
+        options: WorkerOptions,
+        report: Reporter | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """`origin`: where the children of `process=True` tasks find the app."""
         self.app, self.options, self.report = app, options, report or Reporter()
-        self.consumer = consumer_name(options.name)
+        self.consumer, self._origin = consumer_name(options.name), origin
         self.clock = RedisClock()
         names = options.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
         self.queues = [self._queue(name) for name in names if name not in options.exclude]
@@ -79,8 +101,15 @@ class Worker:
         self.started_at = 0
 
     def _queue(self, name: str) -> QueueState:
-        kinds: set[Kind] = {"coroutine" if t.is_async else "thread" for t in self.app.tasks.values() if t.queue == name}
+        kinds: set[Kind] = {task.kind for task in self.app.tasks.values() if task.queue == name}
         return QueueState(name, self.app.post.keys(name), tuple(sorted(kinds)) or ("coroutine",))
+
+    @property
+    def slots(self) -> dict[Kind, int]:
+        """How many of each kind; children only where a task of the app needs them."""
+        options = self.options
+        slots: dict[Kind, int] = {"coroutine": options.concurrency, "thread": options.threads}
+        return slots | {task.kind: options.children for task in self.app.tasks.values() if task.kind == "child"}
 
     def stop(self) -> None:
         """Stop after what runs has ended, at most `grace` seconds from now."""
@@ -132,6 +161,8 @@ class Worker:
     async def serve(self) -> int:
         """The worker's life; the order of starts and stops stands here and nowhere else."""
         self._wire()
+        if any("child" in queue.kinds for queue in self.queues):
+            self.children.start()
         self.leases.start()
         loops = (self.completer.run(), self.mover.run(), self.janitor.run(), self._heartbeat())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in loops]
@@ -149,6 +180,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, reading, stopping, return_exceptions=True)
             self.executor.close()
+            await self.children.close()
             await self.leases.stop()
             await self._leave()
             self.report.event("worker.stopped", INFO, "stopped", worker=self.consumer)
@@ -159,18 +191,20 @@ class Worker:
         self.completer = Completer(self.broker, self.clock, self._settled)
         prefetch = self._prefetch = Prefetch(options.prefetch)
         suspects = Suspects(self._mark, self._evidence)
+        self.children = Children(options.children, self._origin, self._child_died)
         self.executor = Executor(
             self.app.tasks,
             self.queues,
             consumer=self.consumer,
             clock=self.clock,
-            slots={"coroutine": options.concurrency, "thread": options.threads},
+            slots={**self.slots, **dict.fromkeys(set(self.slots) & {"child"}, 0)},  # none serves yet
             prefetch=prefetch,
             unknown_grace=self.app.post.settings.unknown_grace,
             settle=self._settle,
             refresh=self._refresh,
             silent=lambda: self.leases.silent,
             suspects=suspects,
+            children=self.children,
         )
         self.leases = Leases(
             self.broker.url,
@@ -216,7 +250,7 @@ class Worker:
         await self._until_ended(self.options.grace, or_now=True)
         for delivery in self._running():
             self.executor.stop(delivery, Stopped(started=True))
-        await self._until_ended(CANCEL_GRACE, only="coroutine")
+        await self._until_ended(CANCEL_GRACE, kinds=("coroutine", "child"))
         try:
             await asyncio.wait_for(self.completer.drained(), LAST_WRITE)
         except TimeoutError:
@@ -237,9 +271,9 @@ class Worker:
             if found := await give_back_unknown(self.broker, self.queues, self.completer.unwritten):
                 logger.info("gave back %d messages whose delivery never reached this worker", found)
 
-    async def _until_ended(self, timeout: float, only: Kind | None = None, or_now: bool = False) -> None:
+    async def _until_ended(self, timeout: float, kinds: Collection[Kind] = ANY, or_now: bool = False) -> None:
         deadline = time.monotonic() + timeout
-        while any(only is None or d.kind == only for d in self._running()) and time.monotonic() < deadline:
+        while any(delivery.kind in kinds for delivery in self._running()) and time.monotonic() < deadline:
             if or_now and self._now.is_set():
                 return
             self.executor.roomy.clear()
@@ -260,7 +294,7 @@ class Worker:
     # -- between the loops -------------------------------------------------------------------------------------------
 
     def _settle(self, delivery: Delivery, verdict: Verdict, outcome: Outcome) -> None:
-        if isinstance(verdict, Release) and verdict.started:
+        if isinstance(outcome, Stopped) and isinstance(verdict, Release) and verdict.started:
             self._gave_back += 1
         self.completer.settle(delivery, verdict)
 
@@ -309,10 +343,13 @@ class Worker:
             self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **facts(delivery))
         self.executor.lost(delivery)
 
+    def _child_died(self, level: int, text: str, code: int | None, delivery: Delivery | None) -> None:
+        of = facts(delivery) if delivery is not None else {}
+        self.report.event("worker.child_died", level, text, code=code, **of)
+
     def _presence(self) -> str:
-        slots = {"coroutine": self.options.concurrency, "thread": self.options.threads}
         queues = [queue.name for queue in self.queues]
-        facts = {"queues": queues, "lease": self.lease, "slots": slots, "running": len(self._running())}
+        facts = {"queues": queues, "lease": self.lease, "slots": self.slots, "running": len(self._running())}
         return presence(self.consumer, "worker", self.started_at, **facts)
 
     def _refresh(self, delivery: Delivery) -> None:
@@ -344,4 +381,4 @@ class Worker:
         return max(recent, now - self._beat_at - 1 / PARTS)
 
 
-__all__ = ["Worker", "WorkerOptions", "revive"]
+__all__ = ["Worker", "WorkerOptions", "processors", "revive"]

@@ -15,10 +15,10 @@ from typing import Any
 
 from streamtask.broker.broker import Broker
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, Command, passing
+from streamtask.outcome import DONE
 from streamtask.policy import Again, Bury, Drop, Failure, Release, Verdict
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import Delivery, QueueState, State
-from streamtask.worker.outcome import DONE
 from streamtask.worker.verdicts import Batch, bury_items, is_plain, lesser, release_items, settle_items, weight
 
 logger = logging.getLogger("streamtask.worker")

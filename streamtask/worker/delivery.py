@@ -6,19 +6,22 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import QueueKeys
 from streamtask.context import Context
 from streamtask.message import MAX_NAME, Message
-from streamtask.policy import Outcome
-from streamtask.task import Task
+from streamtask.options import TaskOptions
+from streamtask.policy import Facts, Outcome
+from streamtask.task import Kind, Task
 
 #: A unique key's hash in a message's meta, found without parsing it: a message that was convicted may kill the parser.
 _UNIQUE = re.compile(rb'"unique": ?"([0-9a-f]{1,64})"')
 
-Kind = Literal["coroutine", "thread"]
+
+#: What holds for a message whose task this worker does not know.
+UNKNOWN = TaskOptions()
 
 
 class State(Enum):
@@ -78,7 +81,7 @@ class Delivery:
     @property
     def kind(self) -> Kind:
         """The kind of slot that it needs."""
-        return "coroutine" if self.task is not None and self.task.is_async else "thread"
+        return self.task.kind if self.task is not None else "thread"
 
     @property
     def task_field(self) -> bytes:
@@ -113,6 +116,17 @@ class Delivery:
         """When the message was first accepted, in ms of Redis time."""
         sent: int | None = self.message.meta.get("sent_at") if self.message is not None and self.message.meta else None
         return self.entered_ms if sent is None else sent
+
+    def facts(self, worker: str, now: int, random: float, unknown_grace: float) -> Facts:
+        """What the decision on it rests on; `unknown_grace` (seconds) where its task has none of its own."""
+        options = self.task.task_options if self.task is not None else UNKNOWN
+        own = options.unknown_grace
+        return Facts(self.message, options, self.sent_ms, now, random, worker, unknown_grace if own is None else own)
+
+    def is_late(self, now: int) -> bool:
+        """Was it to be started before `now` (ms of Redis time)? Once it is decoded."""
+        ttl: float | None = self.message.meta.get("ttl") if self.message is not None else None
+        return ttl is not None and self.sent_ms + ttl * 1000 < now
 
     @property
     def unique(self) -> str | None:

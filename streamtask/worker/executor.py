@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from streamtask.context import CURRENT, Context
 from streamtask.message import Message, Unreadable, decode
-from streamtask.options import TaskOptions
+from streamtask.outcome import DONE, arguments_failure, returned
 from streamtask.policy import (
-    Facts,
     Failure,
     Finish,
     Late,
@@ -30,17 +29,17 @@ from streamtask.policy import (
     Verdict,
     decide,
 )  # fmt: skip
-from streamtask.task import Task
+from streamtask.task import Kind, Task
+from streamtask.worker.children import Children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
-from streamtask.worker.delivery import Delivery, Kind, QueueState, State
-from streamtask.worker.outcome import DONE, arguments_failure, returned
+from streamtask.worker.delivery import Delivery, QueueState, State
 from streamtask.worker.prefetch import Prefetch
 from streamtask.worker.slots import Threads
 from streamtask.worker.suspects import Suspects
 
-#: What holds for a message whose task this worker does not know.
-UNKNOWN = TaskOptions()
+#: A child process reads its arguments by itself: a validator that crashes takes only the child along.
+IN_THE_CHILD: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
 
 class Executor:
@@ -62,6 +61,7 @@ class Executor:
         refresh: Callable[[Delivery], None],
         silent: Callable[[], bool],
         suspects: Suspects,
+        children: Children,
     ) -> None:
         self._tasks = {name.encode(): task for name, task in tasks.items()}
         self._queues = queues
@@ -73,6 +73,9 @@ class Executor:
         self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
         self._threads = Threads(slots["thread"], self._surely_ours, self._ended)
         self._deadlines = Deadlines(self._timed_out)
+        self._children = children
+        children.slots, children.fill, children.watch = slots, self.fill, self._deadlines.add
+        children.may_begin, children.ended = self._surely_ours, self._ended
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
@@ -96,8 +99,8 @@ class Executor:
 
     @property
     def idle(self) -> bool:
-        """Does this worker hold nothing at all?"""
-        return not any(queue.held for queue in self._queues)
+        """Does this worker hold nothing at all, and is nothing kept out by a child that does not serve yet?"""
+        return not any(queue.held for queue in self._queues) and not self._children.starting
 
     # -- admit and start ---------------------------------------------------------------------------------------------
 
@@ -145,10 +148,10 @@ class Executor:
             return
         try:
             message = delivery.message = decode(delivery.id.decode(), delivery.fields)
-            if message.meta and self._is_late(delivery, message):
+            if message.meta and delivery.is_late(self._clock.now()):
                 self._conclude(delivery, Late())
                 return
-            args, kwargs = task.signature.load(message.args)
+            args, kwargs = task.signature.load(message.args) if task.kind != "child" else IN_THE_CHILD
         except Unreadable as error:
             self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
             return
@@ -189,12 +192,14 @@ class Executor:
         )
         kind = delivery.kind
         self.running[kind] += 1
-        if options.timeout is not None:
+        if options.timeout is not None and kind != "child":
             self._deadlines.add(delivery, options.timeout)
         if kind == "coroutine":
             delivery.runner = asyncio.get_running_loop().create_task(self._coroutine(delivery, task, args, kwargs))
-        else:
+        elif kind == "thread":
             self._threads.submit((delivery, args, kwargs))
+        else:
+            self._children.submit(delivery)
 
     async def _coroutine(self, delivery: Delivery, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
         delivery.entered = True
@@ -253,20 +258,9 @@ class Executor:
         if type(outcome) is Returned:  # what decide() says too; the healthy path pays for no facts
             verdict = DONE if outcome.result is None else Finish("done", outcome.result)
         else:
-            verdict = decide(self._facts(delivery), outcome)
+            facts = delivery.facts(self._consumer, self._clock.now(), random.random(), self._unknown_grace)
+            verdict = decide(facts, outcome)
         self._settle(delivery, verdict, outcome)
-
-    def _facts(self, delivery: Delivery) -> Facts:
-        options = delivery.task.task_options if delivery.task is not None else UNKNOWN
-        return Facts(
-            delivery.message,
-            options,
-            delivery.sent_ms,
-            self._clock.now(),
-            random.random(),
-            self._consumer,
-            self._unknown_grace if options.unknown_grace is None else options.unknown_grace,
-        )
 
     def _misfit(self, delivery: Delivery) -> None:
         try:
@@ -274,15 +268,11 @@ class Executor:
         except Unreadable as error:
             self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
             return
-        if message.meta and self._is_late(delivery, message):
+        if message.meta and delivery.is_late(self._clock.now()):
             self._conclude(delivery, Late())
             return
         text = f"no worker knows the task {message.task!r}"
         self._conclude(delivery, Misfit("unknown_task", Failure("UnknownTask", text)))
-
-    def _is_late(self, delivery: Delivery, message: Message) -> bool:
-        ttl = message.meta.get("ttl")
-        return ttl is not None and delivery.sent_ms + ttl * 1000 < self._clock.now()
 
     # -- suspects, stops, losses -------------------------------------------------------------------------------------
 
@@ -348,6 +338,8 @@ class Executor:
             delivery.context.stop()
         if delivery.runner is not None:
             delivery.runner.cancel()
+        elif delivery.kind == "child":
+            self._children.stop(delivery)
 
     def lost(self, delivery: Delivery) -> None:
         """Another worker has it: stop what runs, forget what waits."""
@@ -367,6 +359,8 @@ class Executor:
         for kind, buffer in self._buffers.items():
             if buffer and buffer[0].received_at < limit:
                 self._prefetch.held_up(kind)
+                if kind == "child":
+                    self._children.start()  # no task of our own queues asked for them
                 while buffer and buffer[0].received_at < limit:
                     self._conclude(buffer.popleft(), Stopped(started=False))
         for delivery in self._suspects.overdue(limit):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from streamtask.worker.delivery import Kind
+from streamtask.task import Kind
 
 #: Parts into which the last second is cut.
 PARTS = 4

@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from streamtask.context import CURRENT
+from streamtask.outcome import returned
 from streamtask.policy import Outcome, Raised
 from streamtask.worker.delivery import Delivery
-from streamtask.worker.outcome import returned
 
 Job = tuple[Delivery, tuple[Any, ...], dict[str, Any]]
 

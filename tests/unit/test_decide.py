@@ -17,6 +17,7 @@ from streamtask.policy import (
     TRACEBACK_TEXT,
     Again,
     Bury,
+    Died,
     Drop,
     Failure,
     Finish,
@@ -159,6 +160,17 @@ def test_a_stop_gives_back_and_at_most_once_is_never_given_back_once_it_started(
     verdict = decide(once, Stopped(started=True))
     assert isinstance(verdict, Bury)
     assert verdict.reason == "interrupted"
+
+
+def test_the_death_of_a_child_gives_back_until_the_deliveries_are_used_up() -> None:
+    assert [decide(some_facts(), Died("SIGSEGV", n)) for n in (1, 2)] == [Release(started=True)] * 2
+    verdict = decide(some_facts(), Died("SIGSEGV", 3))
+    assert isinstance(verdict, Bury)
+    assert (verdict.reason, verdict.failure.type) == ("poison", "ChildDied")
+    assert "SIGSEGV" in verdict.failure.message
+    assert "delivery 3 of 3" in verdict.failure.message
+    for once in (TaskOptions(idempotent=False), TaskOptions(idempotent=False, max_deliveries=5)):
+        assert isinstance(decide(some_facts(options=once), Died("exit code 1", 1)), Bury)
 
 
 def test_at_most_once_never_goes_back_after_a_failure() -> None:

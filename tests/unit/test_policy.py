@@ -18,6 +18,7 @@ from streamtask.policy import (
     Again,
     Bury,
     DeadReason,
+    Died,
     Drop,
     Facts,
     Failure,
@@ -55,6 +56,7 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.just(Late()),
     st.builds(Poison, st.integers(1, 100)),
     st.builds(Stopped, st.booleans()),
+    st.builds(Died, st.text(), st.integers(1, 100)),
     st.just(Lost()),
 )
 policies = st.builds(

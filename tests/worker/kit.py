@@ -17,6 +17,7 @@ import redis
 from streamtask import StreamTask
 from streamtask.beat import Beat
 from streamtask.broker.keys import GROUP, QueueKeys, queue_keys
+from streamtask.child.origin import Origin
 from streamtask.settings import Settings
 from streamtask.task import Task
 from streamtask.worker import Worker, WorkerOptions
@@ -66,6 +67,7 @@ class Lab:
         self.client = redis.Redis.from_url(url)
         self.events = Events()
         self.workers: list[Worker] = []
+        self.origin: Origin | None = None  # where children of this app find it
         self._stops: dict[str, Callable[[], object]] = {}
 
     def task(self, fn: Callable[..., Any], **options: Any) -> Task[..., Any]:
@@ -80,7 +82,8 @@ class Lab:
     @asynccontextmanager
     async def worker(self, app: StreamTask | None = None, **options: Any) -> AsyncIterator[Worker]:
         """A worker that is ready; it is stopped at the end. Its lease is 3 s unless another is given."""
-        worker = Worker(app or self.app, WorkerOptions(**({"lease": 3.0, "grace": 5.0} | options)), self.events)
+        settings = WorkerOptions(**({"lease": 3.0, "grace": 5.0} | options))
+        worker = Worker(app or self.app, settings, self.events, self.origin)
         self.workers.append(worker)
         ready = len(self.events.named("worker.ready"))
         running = asyncio.create_task(worker.run())
@@ -127,7 +130,8 @@ class Lab:
 
     async def burst(self, **options: Any) -> int:
         """Run a worker until nothing is left; returns its exit code."""
-        worker = Worker(self.app, WorkerOptions(**({"lease": 3.0, "burst": True} | options)), self.events)
+        settings = WorkerOptions(**({"lease": 3.0, "burst": True} | options))
+        worker = Worker(self.app, settings, self.events, self.origin)
         self.workers.append(worker)
         return await ended(asyncio.create_task(worker.run()))
 

@@ -1,0 +1,181 @@
+"""Slots for `process=True` tasks: child processes that are started, given one call at a time, killed and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from streamtask.child.origin import Origin
+from streamtask.errors import ConfigError
+from streamtask.policy import Died, Outcome
+from streamtask.task import Kind
+from streamtask.worker.child import Child
+from streamtask.worker.delivery import Delivery
+
+#: Seconds before the next try when a child did not come to serve: at once, then longer and longer, then the last.
+PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class Children:
+    """At most `size` children that serve; `slots["child"]` counts those that do. The executor sets that table and
+    `fill()`, which is told of a change, `may_begin(delivery)`, `watch(delivery, timeout)`, and
+    `ended(delivery, outcome)`; the outcome is None for what has not begun. `tell(level, text, code, delivery)` reports
+    what went wrong.
+
+    Nothing is asked for before a child serves, so an attempt does not wait for one, but for a suspect whose time has
+    come. All methods run on the event loop.
+    """
+
+    def __init__(
+        self, size: int, origin: Origin | None, tell: Callable[[int, str, int | None, Delivery | None], None]
+    ) -> None:
+        self.size, self._origin, self._tell = size, origin, tell
+        self.slots: dict[Kind, int] = {"child": 0}
+        self.fill: Callable[[], None] = lambda: None
+        self.may_begin: Callable[[Delivery], bool] = lambda _delivery: True
+        self.watch: Callable[[Delivery, float], None] = lambda _delivery, _timeout: None
+        self.ended: Callable[[Delivery, Outcome | None], None] = lambda _delivery, _outcome: None
+        self._keepers: list[asyncio.Task[None]] = []
+        self._idle: list[Child] = []
+        self._busy: dict[Delivery, Child] = {}
+        self._waiting: deque[Delivery] = deque()
+        self._served = False
+
+    @property
+    def starting(self) -> bool:
+        """Were children started, and has none come to serve yet?"""
+        return bool(self._keepers) and not self._served
+
+    def start(self) -> None:
+        """Start them, once; raises ConfigError where that cannot be."""
+        if self._keepers:
+            return
+        if self._origin is None:
+            raise ConfigError("process=True tasks run in child processes of `streamtask worker`; start them with that")
+        if sys.platform == "win32":
+            raise ConfigError("process=True needs Linux or macOS")
+        self._keepers = [asyncio.get_running_loop().create_task(self._keep(self._origin)) for _ in range(self.size)]
+        for keeper in self._keepers:
+            keeper.add_done_callback(_broken)
+
+    def submit(self, delivery: Delivery) -> None:
+        """Run it: at once where a child is idle."""
+        if self._idle:
+            self._begin(self._idle.pop(), delivery)
+        else:
+            self._waiting.append(delivery)
+
+    def stop(self, delivery: Delivery) -> None:
+        """End an attempt: SIGTERM, and soon SIGKILL. `ended` follows."""
+        child = self._busy.get(delivery)
+        if child is not None:
+            self._retire(child)
+            child.stop()
+        elif delivery in self._waiting:
+            self._waiting.remove(delivery)
+            self.ended(delivery, None)
+
+    async def close(self) -> None:
+        """End all of them."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    # -- one place among them ------------------------------------------------------------------------------------------
+
+    async def _keep(self, origin: Origin) -> None:
+        """Keep one child alive."""
+        failures = 0
+        while True:
+            child = Child(self._answered)
+            try:
+                failures = 0 if await self._life(child, origin) else failures + 1
+            finally:
+                await child.end()
+            if failures:
+                await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
+
+    async def _life(self, child: Child, origin: Origin) -> bool:
+        """From its start to its end; did it come to serve?"""
+        try:
+            await child.start(origin)
+        except OSError as error:  # this machine has no room for one more just now
+            self._tell(logging.ERROR, f"a child process cannot be started ({error})", None, None)
+            return False
+        if await child.ready():
+            self._served = True
+            self._idle.append(child)
+            self._count(1)
+            while self._waiting and self._idle:
+                self._resume(self._waiting.popleft())
+        code = await child.ended()
+        self._gone(child, code)
+        return child.served
+
+    def _resume(self, delivery: Delivery) -> None:
+        """It has waited for a child: is it still ours?"""
+        if self.may_begin(delivery):
+            self.submit(delivery)
+        else:
+            self.ended(delivery, None)
+
+    def _begin(self, child: Child, delivery: Delivery) -> None:
+        self._busy[delivery] = child
+        delivery.started_at = time.monotonic()
+        timeout = delivery.task.task_options.timeout if delivery.task is not None else None
+        if timeout is not None:
+            self.watch(delivery, timeout)
+        child.begin(delivery)
+
+    def _answered(self, child: Child, delivery: Delivery, outcome: Outcome) -> None:
+        del self._busy[delivery]
+        if child.serves:
+            self._idle.append(child)
+        else:
+            child.kill()  # it was asked to stop, and has; what it left unfinished is nobody's to go on with
+        self.ended(delivery, outcome)
+
+    def _gone(self, child: Child, code: int) -> None:
+        """A child ended: after a kill of ours as expected, else with the attempt that ran in it."""
+        asked = child.served and not child.serves
+        self._retire(child)
+        delivery, how = child.delivery, _how(code)
+        if not child.served:
+            text = f"a child process did not come to serve ({how}); the next is started soon"
+            self._tell(logging.ERROR, text, code, None)
+        elif not asked:
+            running = delivery if delivery is not None and delivery.entered else None
+            what = "a child process ended" if running is None else "its child process ended while it ran"
+            self._tell(logging.WARNING, f"{what} ({how}); the next is started", code, running)
+        if delivery is not None:
+            del self._busy[delivery]
+            self.ended(delivery, Died(how, delivery.count) if delivery.entered else None)
+
+    def _retire(self, child: Child) -> None:
+        """It is given nothing more."""
+        if child.serves:
+            child.serves = False
+            if child in self._idle:
+                self._idle.remove(child)
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.slots["child"] += change
+        self.fill()
+
+
+def _how(code: int) -> str:
+    """An exit code in words; negative for a signal."""
+    known = {number.value: number.name for number in signal.Signals}
+    return f"exit code {code}" if code >= 0 else known.get(-code, f"signal {-code}")
+
+
+def _broken(keeper: asyncio.Task[Any]) -> None:
+    if not keeper.cancelled():
+        keeper.result()  # a defect of ours: the loop's exception handler shows it
