@@ -79,8 +79,9 @@ class Child:
             else:
                 self.delivery = None
                 self._answered(self, delivery, answer_of(head, body, delivery.message))
-        self.kill()  # with what it started; a process that is ending keeps its exit code
-        return await self._wait()
+        if self.delivery is not None:  # what it was doing goes to another; a process that is ending keeps its exit code
+            self.kill()
+        return await self._ending()
 
     def stop(self) -> None:
         """SIGTERM now, SIGKILL soon."""
@@ -98,18 +99,21 @@ class Child:
             self._killing.cancel()
         if self._writer is not None:
             self._writer.close()
-        if self._process is None or self._code is not None:
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wait(), END)
-            return
-        self.kill()
-        await self._wait()
+        if self._process is not None and self._code is None:
+            await self._ending()
 
     def _signal(self, number: int, send: Callable[[int, int], None]) -> None:
         if self._process is not None and self._code is None:
             with suppress(ProcessLookupError, PermissionError):  # macOS refuses where all of a group have ended
                 send(self._process.pid, number)
+
+    async def _ending(self) -> int:
+        """Wait for its end, and help along where it does not come."""
+        try:
+            return await asyncio.wait_for(self._wait(), END)
+        except TimeoutError:
+            self.kill()
+            return await self._wait()
 
     async def _wait(self) -> int:
         assert self._process is not None
