@@ -130,7 +130,7 @@ class ChildProcess:
 
     def _watch(self) -> None:
         """What runs must not go on when the worker is gone: another one has the message soon. On Linux the kernel sees
-        to that at once, also while a call holds the interpreter lock; here it takes what the task started along, too.
+        to that when the worker is killed, also while a call holds the interpreter lock; elsewhere nobody else does.
         """
         hangup = select.poll()
         hangup.register(self._socket, 0)

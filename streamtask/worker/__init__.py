@@ -19,7 +19,7 @@ from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
 from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
 from streamtask.task import Kind
-from streamtask.worker.children import Children
+from streamtask.worker.children import Children, check_children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.completer import Completer
 from streamtask.worker.contact import Contact
@@ -87,9 +87,13 @@ class Worker:
         report: Reporter | None = None,
         origin: Origin | None = None,
     ) -> None:
-        """`origin`: where the children of `process=True` tasks find the app."""
+        """`origin`: where the children of `process=True` tasks find the app; raises ConfigError when there are such
+        tasks and it is missing.
+        """
         self.app, self.options, self.report = app, options, report or Reporter()
         self.consumer, self._origin = consumer_name(options.name), origin
+        if "child" in self.slots:
+            check_children(origin)
         self.clock = RedisClock()
         names = options.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
         self.queues = [self._queue(name) for name in names if name not in options.exclude]

@@ -53,13 +53,10 @@ class Children:
         return bool(self._keepers) and not self._served
 
     def start(self) -> None:
-        """Start them, once; raises ConfigError where that cannot be."""
+        """Start them, once."""
         if self._keepers:
             return
-        if self._origin is None:
-            raise ConfigError("process=True tasks run in child processes of `streamtask worker`; start them with that")
-        if sys.platform == "win32":
-            raise ConfigError("process=True needs Linux or macOS")
+        assert self._origin is not None, "a worker whose app has process=True tasks was checked to have one"
         self._keepers = [asyncio.get_running_loop().create_task(self._keep(self._origin)) for _ in range(self.size)]
         for keeper in self._keepers:
             keeper.add_done_callback(_broken)
@@ -168,6 +165,14 @@ class Children:
     def _count(self, change: int) -> None:
         self.slots["child"] += change
         self.fill()
+
+
+def check_children(origin: Origin | None) -> None:
+    """Raise ConfigError where no child could be started."""
+    if origin is None:
+        raise ConfigError("process=True tasks run in child processes of `streamtask worker`; start that")
+    if sys.platform == "win32":
+        raise ConfigError("process=True needs Linux or macOS")
 
 
 def _how(code: int) -> str:

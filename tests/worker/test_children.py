@@ -17,6 +17,7 @@ import pytest
 
 from streamtask import TaskFailed
 from streamtask.child.origin import Origin
+from streamtask.errors import ConfigError
 from streamtask.result import Result
 from streamtask.worker.child import Child
 from tests.support import aeventually, alive
@@ -193,7 +194,7 @@ async def test_a_child_that_cannot_import_the_app_is_told_of_and_tried_again(
 @one_server
 async def test_without_an_origin_there_is_a_clear_error(lab: Lab) -> None:
     lab.origin = None
-    with pytest.raises(ValueError, match="process=True tasks run in child processes of `streamtask worker`"):
+    with pytest.raises(ConfigError, match="process=True tasks run in child processes of `streamtask worker`"):
         async with lab.worker():
             pass
 
