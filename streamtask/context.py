@@ -1,4 +1,4 @@
-"""`current()`: what a running task may know about itself. Works in coroutines and in threads."""
+"""`current()`: what a running task may know about itself. Works in coroutines, threads and child processes."""
 
 from __future__ import annotations
 
