@@ -16,7 +16,9 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
@@ -48,9 +50,10 @@ class ChildProcess:
     def serve(self) -> None:
         """The child's life."""
         self._prepare()
-        self._say(frame({"ready": os.getpid()}))
-        while (call := self._hear()) is not None:
-            self._say(self._answer(call))
+        with suppress(ConnectionError):  # the worker is gone
+            self._say(frame({"ready": os.getpid()}))
+            while (call := self._hear()) is not None:
+                self._say(self._answer(call))
 
     def _prepare(self) -> None:
         """Be ready to be stopped, to crash, to be left alone, and to be forked."""
@@ -59,7 +62,8 @@ class ChildProcess:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(line_buffering=True)  # what was printed before a kill is not lost
-        os.register_at_fork(after_in_child=self._socket.close)  # else it would not end with this process
+        # Else the socket would not end with this process. (Not socket.close(): our reading file keeps that from closing.)
+        os.register_at_fork(after_in_child=partial(os.close, self._socket.fileno()))
         threading.Thread(target=self._watch, name="streamtask-watch", daemon=True).start()
         root = logging.getLogger()
         if not root.handlers:

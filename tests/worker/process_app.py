@@ -12,6 +12,9 @@ import time
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from streamtask import Retry, RetryPolicy, StreamTask, current
 
@@ -116,7 +119,9 @@ def crash(folder: str, how: str, times: int) -> str:
     note(folder, f"began {current().deliveries}")
     if current().deliveries > times:
         return "survived"
-    if how == "exit":
+    if how == "fork" and os.fork() == 0:
+        time.sleep(600)  # and keeps what it inherited
+    if how in ("exit", "fork"):
         os._exit(3)
     if how == "segv":
         ctypes.string_at(0)
@@ -129,6 +134,17 @@ def talk() -> None:
     print("a word of the child's")
 
 
+def unlucky(n: int) -> int:
+    """A validator, and what a library may do in it."""
+    if n == 13:
+        os._exit(13)
+    return n
+
+
+def validated(n: Annotated[int, AfterValidator(unlucky)]) -> int:
+    return n
+
+
 def large(size: int) -> str:
     return "x" * size
 
@@ -137,7 +153,7 @@ def create_app() -> StreamTask:
     """The app, anew for each test and each child."""
     global after  # noqa: PLW0603 - `about` sends it
     app = StreamTask("lab", on_blocking_send="allow")
-    for fn in (next_day, pid, gated, crash, talk, large):
+    for fn in (next_day, pid, gated, crash, talk, large, validated):
         app.task(process=True, name=fn.__name__)(fn)
     app.task(process=True, name="hold", max_deliveries=100)(hold)
     app.task(process=True, name="about", timeout=60)(about)

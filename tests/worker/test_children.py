@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -134,11 +133,11 @@ async def test_records_of_logging_come_out_in_the_worker(
     async with lab.worker(children=1):
         result = send(lab, "talk")
         await result.aget(LONG)
+        assert "a word of the child's" in capfd.readouterr().out  # not only when the child ends
     (record,) = [record for record in caplog.records if record.name == "shop"]
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "sold out")
     assert "ValueError: no bread" in str(record.exc_text)
     assert (vars(record)["id"], vars(record)["task"]) == (result.id, "talk")
-    assert "a word of the child's" in capfd.readouterr().out
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------
@@ -249,8 +248,10 @@ async def test_the_lease_is_kept_while_a_child_holds_its_interpreter_lock(lab: L
 # -- crashes -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["exit", "segv", "kill"])
-async def test_a_crash_makes_only_its_task_be_delivered_again(lab: Lab, folder: str, how: str) -> None:
+@pytest.mark.parametrize("how", ["exit", "segv", "kill", "fork"])
+async def test_a_crash_makes_only_its_task_be_delivered_again(
+    lab: Lab, folder: str, how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     async with lab.worker(children=2) as worker:
         neighbour = send(lab, "gated", folder=folder, name="neighbour")
         await aeventually(lambda: notes(folder) == ["began neighbour"], LONG)
@@ -262,7 +263,8 @@ async def test_a_crash_makes_only_its_task_be_delivered_again(lab: Lab, folder: 
     assert notes(folder) == ["began neighbour", "began 1", "began 2", "ended neighbour"]
     (event,) = lab.events.named("worker.child_died")
     assert (event["id"], event["deliveries"]) == (result.id, 1)
-    assert event["code"] == {"exit": 3, "segv": -signal.SIGSEGV, "kill": -signal.SIGKILL}[how]
+    assert event["code"] == {"exit": 3, "fork": 3, "segv": -signal.SIGSEGV, "kill": -signal.SIGKILL}[how]
+    assert ("Fatal Python error" in capfd.readouterr().err) is (how == "segv")
     (given_back,) = lab.events.named("task.released")
     assert (given_back["id"], given_back["started"]) == (result.id, True)
     assert worker._gave_back == 0  # no matter of the exit code: it was no stop
@@ -282,6 +284,16 @@ async def test_a_poison_kills_so_many_children_and_no_worker(lab: Lab, folder: s
     (dead,) = lab.dead()
     assert (dead[b"dead_reason"], dead[b"dead_deliveries"]) == (b"poison", b"3")
     assert lab.client.hgetall(lab.keys().suspects) == {}
+
+
+@one_server
+async def test_a_validator_that_crashes_takes_only_a_child_along(lab: Lab) -> None:
+    async with lab.worker(children=1):
+        lab.client.xadd(lab.keys().stream, {"task": "validated", "args": '{"n": 13}'})
+        await aeventually(lab.dead, LONG)
+        assert await lab.app.tasks["validated"].delay(12).aget(LONG) == 12
+    (dead,) = lab.dead()
+    assert dead[b"dead_reason"] == b"poison"
 
 
 @one_server
@@ -350,17 +362,24 @@ async def test_what_runs_longer_than_the_grace_is_killed_and_given_back_at_once(
 
 
 @one_server
-async def test_a_suspect_that_waits_for_a_child_goes_back_at_a_stop(lab: Lab, folder: str) -> None:
-    """Its time in the lane came before any child served."""
+async def test_a_suspect_whose_time_comes_before_any_child_serves_goes_back_at_a_stop(lab: Lab, folder: str) -> None:
     send(lab, "gated", folder=folder, name="a")
-    lab.ghost()
+    (entry,) = lab.ghost()
     for _ in range(2):
-        lab.client.xclaim(lab.keys().stream, "workers", "ghost", 0, [entry for entry, _, _ in lab.pending()])
+        lab.client.xclaim(lab.keys().stream, "workers", "ghost", 0, [entry])
     assert lab.origin is not None
     lab.origin = replace(lab.origin, path="tests.worker.process_app:nothing")
+    # A queue of other tasks reads at once, and brings the suspect of this one along.
+    lab.app.tasks = {name: lab.app.tasks[name] for name in ("gated", "thread_add")}
+    lab.client.xadd(lab.keys("other").stream, {"task": "gated", "args": f'{{"folder": "{folder}", "name": "a"}}'})
+    lab.ghost(queue="other")
+    for _ in range(2):
+        for entry, _, _ in lab.pending("other"):
+            lab.client.xclaim(lab.keys("other").stream, "workers", "ghost", 0, [entry])
     async with lab.worker(children=1, lease=0.5, grace=0.2) as worker:
-        await asyncio.sleep(0)
-        worker.stop()
+        await aeventually(lambda: worker.children._waiting, LONG)
+    ((_, owner, deliveries),) = lab.pending("other")
+    assert (owner, deliveries) == ("released", 3)  # taken over once, and never started
     assert notes(folder) == []
 
 
