@@ -62,7 +62,7 @@ class ChildProcess:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(line_buffering=True)  # what was printed before a kill is not lost
-        # Else the socket would not end with this process. (Not socket.close(): our reading file keeps that from closing.)
+        # Else the socket would not end with this process. Not by close(), which waits for the file that reads it.
         os.register_at_fork(after_in_child=partial(os.close, self._socket.fileno()))
         threading.Thread(target=self._watch, name="streamtask-watch", daemon=True).start()
         root = logging.getLogger()
