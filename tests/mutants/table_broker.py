@@ -240,9 +240,15 @@ POLICY = mutants(
     ),
     (
         "at most once at a stop",
-        "if started and not facts.options.idempotent:",
-        "if False:",
+        "if not outcome.started or options.idempotent:",
+        "if True:",
         "test_a_stop_gives_back_and_at_most_once_is_never_given_back_once_it_started",
+    ),
+    (
+        "poison: a child's deaths come to an end",
+        "if outcome.deliveries < options.max_deliveries and options.idempotent:",
+        "if True:",
+        "test_the_death_of_a_child_gives_back_until_the_deliveries_are_used_up",
     ),
     ("lost is dropped", "return Drop()", "return Release(True)", "test_late_is_expired_and_lost_is_dropped"),
     (

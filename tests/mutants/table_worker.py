@@ -173,12 +173,6 @@ EXECUTOR = mutants(
         ),
         "worker/test_stop.py::test_what_runs_may_end_and_what_is_buffered_goes_back_uncounted[redis-8.6]",
     ),
-    (
-        "expiry: by Redis time",
-        "delivery.sent_ms + ttl * 1000 < self._clock.now()",
-        "False",
-        "worker/test_timeout.py::test_what_is_too_old_is_not_started[redis-8.6]",
-    ),
 )
 
 SLOTS = mutants(
@@ -195,6 +189,12 @@ SLOTS = mutants(
 DELIVERY = mutants(
     "worker/delivery.py",
     "worker/test_suspects.py",
+    (
+        "expiry: by Redis time",
+        "ttl is not None and self.sent_ms + ttl * 1000 < now",
+        "False",
+        "worker/test_timeout.py::test_what_is_too_old_is_not_started[redis-8.6]",
+    ),
     (
         "no id: a suspect is known by its entry",
         "return self.id.decode()",
