@@ -1,96 +1,143 @@
-"""What was measured, on what: the Markdown table and the JSON."""
+"""What was measured, on what: the Markdown tables and the JSON."""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Row, Sample
-from streamtask import __version__
+from benchmarks.rows import BARE, OURS, Row
+from benchmarks.stage import Sample, Side
 
-PACKAGES = ("redis", "hiredis", "pydantic", "uvloop")
+NOTE = """Medians of {} interleaved rounds (lowest to highest). Ratio: streamtask's number divided by the bare loop's in
+the same round, the median over rounds. CPU: µs a task of the worker (of the producer in the enqueue rows), and of the
+server. Commands: of the server, a task, those that scripts call, too. Twice: runs beyond each message's first. Every
+message ran, and every result that was asked for was stored, else there would be no number. The bare side of the row
+about RSS is a process that imports the same modules.
+"""
+PEERS_NOTE = """The same run. Best: the highest number of a peer, or the lowest where less is better; beside it
+streamtask's divided by it. No number: the framework has no such thing. Twice in each side's drains: {}.
+"""
+
+
+#: What a task costs: the field of a sample, its name, its unit.
+COSTS = (("cpu", "CPU", "µs"), ("redis_cpu", "Redis CPU", "µs"), ("commands", "commands", ""))
 
 
 @dataclass
 class Line:
-    """A row's samples, one a round on each side."""
+    """A row's samples of each side, one a round."""
 
     row: Row
-    app: list[Sample] = field(default_factory=list)
-    bare: list[Sample] = field(default_factory=list)
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+    def median(self, side: str, what: str = "value") -> float | None:
+        """Of what was looked at in the rounds; None if nothing was."""
+        values = [value for sample in self.samples.get(side, ()) if (value := getattr(sample, what)) is not None]
+        return statistics.median(values) if values else None
 
     @property
-    def ratio(self) -> float:
-        """Our number divided by the bare loop's, the median over rounds: the two sides of a round share its weather."""
-        return statistics.median(a.value / b.value for a, b in zip(self.app, self.bare, strict=True))
+    def ratio(self) -> float | None:
+        """Ours divided by the bare loop's, the median over rounds: the two sides of a round share its weather."""
+        pairs = zip(self.samples.get(OURS, ()), self.samples.get(BARE, ()), strict=False)
+        ratios = [ours.value / bare.value for ours, bare in pairs]
+        return statistics.median(ratios) if ratios else None
+
+    @property
+    def best(self) -> str | None:
+        """The peer with the best median."""
+        peers = {name: self.median(name) or 0.0 for name in self.samples if name not in {OURS, BARE}}
+        if not peers:
+            return None
+        return (max if self.row.unit == "tasks/s" else min)(peers, key=lambda name: peers[name])
 
 
-def machine(redis_version: str) -> dict[str, Any]:
+def machine(redis_version: str, sides: Iterable[Side]) -> dict[str, Any]:
     """Where and with what this was measured."""
     found: dict[str, Any] = {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "load": [round(load, 2) for load in os.getloadavg()],
+        "load": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
         "server": f"Redis {redis_version}, TCP on loopback, nothing written to disk",
-        "streamtask": __version__,
     }
-    return found | {name: version(name) for name in PACKAGES}
+    versions = {side.name: ", ".join(f"{n} {v}" for n, v in side.about["versions"].items()) for side in sides}
+    return found | versions
 
 
 def as_json(where: dict[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """Everything, each sample of each round."""
     rows = [
         asdict(line.row)
-        | {"ratio": round(line.ratio, 4)}
-        | {side: [asdict(sample) for sample in getattr(line, side)] for side in ("app", "bare")}
+        | {"ratio": line.ratio}
+        | {"sides": {name: [asdict(sample) for sample in samples] for name, samples in line.samples.items()}}
         for line in lines
     ]
     return {"machine": where, "rows": rows}
 
 
-def table(lines: Sequence[Line]) -> str:
-    """A Markdown table: medians, with the lowest and the highest round."""
-    head = (
-        "",
-        "unit",
-        "streamtask",
-        "bare redis-py",
-        "ratio",
-        "CPU",
-        "bare CPU",
-        "Redis CPU",
-        "bare Redis CPU",
-        "twice",
-    )
-    body = [head, tuple("---" if i < 2 else "---:" for i in range(len(head)))]
+def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int) -> str:
+    """The machine, the table beside the bare loop, and the one beside the peers if there were any."""
+    parts = ["\n".join(f"* {name}: {value}" for name, value in where.items()), _beside_bare(lines), NOTE.format(rounds)]
+    if peers := list(dict.fromkeys(name for line in lines for name in line.samples if name not in {OURS, BARE})):
+        sides = (OURS, *peers)
+        twice = {side: sum(s.twice for line in lines for s in line.samples.get(side, ())) for side in sides}
+        told = ", ".join(f"{side} {count}" for side, count in twice.items())
+        parts += [_beside_peers(lines, peers), PEERS_NOTE.format(told)]
+    return "\n\n".join(parts)
+
+
+def _beside_bare(lines: Sequence[Line]) -> str:
+    head = ["", "unit", OURS, "bare redis-py", "ratio"]
+    head += [f"{word}{name}" for _, name, _ in COSTS for word in ("", "bare ")]
+    body = []
     for line in lines:
-        cpu = [_cpu(samples, which) for which in ("cpu", "redis_cpu") for samples in (line.app, line.bare)]
-        twice = str(sum(sample.twice for sample in line.app))
-        sides = (_spread(line.app, line.row), _spread(line.bare, line.row))
-        body.append((line.row.name, line.row.unit, *sides, f"{line.ratio:.2f}", *cpu, twice))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in body)
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        cells = [line.row.name, line.row.unit, _spread(line, OURS), _spread(line, BARE), ratio]
+        cells += [_cost(line.median(side, which)) for which, *_ in COSTS for side in (OURS, BARE)]
+        body.append([*cells, str(sum(sample.twice for sample in line.samples.get(OURS, ())))])
+    return _table([*head, "twice"], body)
 
 
-def _spread(samples: Sequence[Sample], row: Row) -> str:
-    values = sorted(sample.value for sample in samples)
-    shown = [
-        f"{value:,.0f}" if row.unit == "tasks/s" else f"{value:.2f}"
-        for value in (statistics.median(values), values[0], values[-1])
-    ]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(values) > 1 else shown[0]
+def _beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
+    body = []
+    for line in lines:
+        ours, best = line.median(OURS), line.best
+        ratio = f"{ours / value:.1f}" if ours and best and (value := line.median(best)) else ""
+        cells = [line.row.name, line.row.unit, best or "", ratio]
+        body.append([*cells, *(_spread(line, side) for side in (OURS, *peers))])
+    for which, name in (
+        ("cpu", "worker CPU, drain"),
+        ("redis_cpu", "Redis CPU, drain"),
+        ("commands", "commands, drain"),
+    ):
+        for line in lines:
+            if line.row.slug == "drain_async":
+                costs = [_cost(line.median(side, which)) for side in (OURS, *peers)]
+                body.append([name, "a task" if which == "commands" else "µs/task", "", "", *costs])
+    return _table(["", "unit", "best", "ratio", OURS, *peers], body)
 
 
-def _cpu(samples: Sequence[Sample], which: str) -> str:
-    values = [value for sample in samples if (value := getattr(sample, which)) is not None]
-    return f"{statistics.median(values):.1f}" if values else ""
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    rule = ["---" if i < 2 else "---:" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def _spread(line: Line, side: str) -> str:
+    values = sorted(sample.value for sample in line.samples.get(side, ()))
+    if not values:
+        return ""
+    digits = {"tasks/s": 0, "B": 0, "MiB": 1}.get(line.row.unit, 2)
+    median, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), values[0], values[-1]))
+    return f"{median} ({low} to {high})" if len(values) > 1 else median
+
+
+def _cost(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def _cpu_model() -> str:

@@ -1,4 +1,4 @@
-"""The stage of a measurement: a private Redis, a full queue, a process that empties it, and who watches them."""
+"""The stage of a measurement: a private Redis, full queues on a shelf, a worker that empties them, and who watches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
 
-from benchmarks import ledger
+from benchmarks.ledger import PATH, Ledger
 from tests.servers import Server
 
-GROUP = "workers"
-#: Seconds between two looks at a queue that is being emptied, and the longest that a drain may take.
-LOOK, PATIENCE = 0.01, 120.0
+ROOT = Path(__file__).resolve().parents[1]
+#: Seconds between two looks at what ran, the longest that a drain may take, the longest that a worker may take to end.
+LOOK, PATIENCE, STOP = 0.01, 180.0, 10.0
+#: Databases of the server: number 0 is measured, the others are the shelf.
+DATABASES = 256
 
 
 class Wrong(Exception):
@@ -29,123 +31,192 @@ class Wrong(Exception):
 
 
 @dataclass(frozen=True)
-class Drain:
-    """One emptied queue. CPU in microseconds a task; `twice` counts runs beyond each message's first."""
+class Side:
+    """One framework, or the bare loop: its Python, and what `benchmarks.child about` says of it."""
 
-    rate: float
-    worker_cpu: float
-    redis_cpu: float
-    twice: int
+    name: str
+    python: str
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Worked:
-    """What a worker process wrote down at its end."""
+class Sample:
+    """One number of one round. CPU in microseconds, and commands of Redis, a task, where they were looked at."""
 
-    ran: int
-    twice: int
-    delays: list[int]
+    value: float
+    cpu: float | None = None
+    redis_cpu: float | None = None
+    commands: float | None = None
+    twice: int = 0
 
 
+@dataclass
 class Stage:
-    """A server for one run of the benchmarks. Measurements use database 0, full queues wait as copies in database 1."""
+    """A server for one run of the benchmarks."""
 
-    def __init__(self, server: Server) -> None:
-        self.url = server.url
-        self._folder = server.folder
-        self._client: Any = redis.Redis.from_url(self.url)
-        self._shelf: Any = redis.Redis.from_url(self.url.removesuffix("/0") + "/1")
-        self.version = server.version
+    server: Server
+    _shelf: dict[tuple[str, str, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.url, self.version = self.server.url, self.server.version
+        self.ledger = Ledger(self.server.folder / "ledger")
+        self._log = self.server.folder / "worker.log"
+        self._client: Any = redis.Redis.from_url(self.url, decode_responses=True)
+        self._environment = os.environ | {
+            PATH: str(self.server.folder / "ledger"),
+            "BENCHMARK_URL": self.url,
+            "STREAMTASK_URL": self.url,
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def about(self, name: str, python: str) -> Side:
+        """Ask a side what it can do."""
+        return Side(name, python, self.tell(Side(name, python, {}), "about"))
+
+    def tell(self, side: Side, *words: str | int) -> Any:
+        """The answer of `benchmarks.child`, run by the side's Python; raises `Wrong` with what it printed."""
+        command = [side.python, "-m", "benchmarks.child", side.name, *map(str, words)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=PATIENCE
+        )
+        if done.returncode:
+            raise Wrong(f"{side.name} {' '.join(map(str, words))}: {done.stderr[-2000:]}")
+        return json.loads(done.stdout.splitlines()[-1])
 
     def clear(self) -> None:
-        """Empty database 0."""
+        """Empty database 0 and the ledger."""
         self._client.flushdb()
+        self.ledger.clear()
 
-    def keep(self, stream: str) -> int:
-        """Put a full queue on the shelf, for `fill`; returns its length."""
-        length: int = self._client.xlen(stream)
-        self._client.execute_command("MOVE", stream, 1)
+    def fill(self, side: Side, kind: str, size: int) -> None:
+        """Make database 0 hold nothing but `size` messages of the side, which sends them the first time only."""
         self.clear()
-        return length
+        place = self._shelf.get((side.name, kind, size))
+        if place is None:
+            self.tell(side, "fill", kind, size)
+            place = self._shelf[side.name, kind, size] = len(self._shelf) + 1
+            self._client.swapdb(0, place)
+        shelf: Any = redis.Redis.from_url(self.url.removesuffix("/0") + f"/{place}")  # bytes: keys are a peer's
+        pipe = shelf.pipeline(transaction=False)
+        for key in shelf.scan_iter(count=10_000):
+            pipe.execute_command("COPY", key, key, "DB", 0)
+        pipe.execute()
+        shelf.close()
+        self.check_queued(size)
 
-    def fill(self, stream: str) -> None:
-        """Make database 0 hold nothing but a copy of the full queue."""
-        self.clear()
-        self._shelf.execute_command("COPY", stream, stream, "DB", 0)
+    def check_queued(self, size: int) -> None:
+        """Raise `Wrong` unless something in database 0 is as long as the number of messages."""
+        if (length := max(self._client.dbsize(), *self._lengths(), 0)) < size:
+            raise Wrong(f"{length:,} of {size:,} messages are queued")
 
-    def length(self, stream: str) -> int:
-        """Messages that are not done."""
-        length: int = self._client.xlen(stream)
-        return length
-
-    def redis_cpu(self) -> float:
-        """Seconds of CPU that the server has used."""
-        info = self._client.info("cpu")
+    def usage(self) -> tuple[float, int, int]:
+        """Seconds of CPU, commands (those that scripts call, too), and bytes that the server has used."""
+        info = self._client.info("everything")
         cpu: float = info["used_cpu_user"] + info["used_cpu_sys"]
-        return cpu
-
-    def until_empty(self, stream: str, process: subprocess.Popen[bytes], *, below: int = 1, look: float = LOOK) -> int:
-        """Wait until fewer than `below` messages are left, looking each `look` seconds; returns how many."""
-        deadline = time.monotonic() + PATIENCE
-        while (left := self.length(stream)) >= below:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise Wrong(f"{left:,} messages left in {stream}, worker exit code {process.returncode}")
-            time.sleep(look)
-        return left
-
-    def drain(self, program: Sequence[str], stream: str, total: int, results: str = "") -> Drain:
-        """Let a program empty a queue of `total` messages.
-
-        Counted from the first look that finds something done until nothing is left, so the start of the program costs
-        nothing. Raises `Wrong` unless every message ran, none is left pending, due or dead, and every result is there
-        (`results`: their key pattern).
-        """
-        self.fill(stream)
-        if (length := self.length(stream)) != total:
-            raise Wrong(f"{stream}: {length:,} of {total:,} messages are queued")
-        with self.process(program) as (process, worked):
-            left = self.until_empty(stream, process, below=total)
-            started, before = time.perf_counter(), self._cpu(process)
-            self.until_empty(stream, process)
-            took, after = time.perf_counter() - started, self._cpu(process)
-            self._check(stream, total, results)
-        if (found := worked()).ran != total:
-            raise Wrong(f"{stream}: {found.ran:,} of {total:,} messages ran")
-        worker_cpu, redis_cpu = (1e6 * (b - a) / left for a, b in zip(before, after, strict=True))
-        return Drain(left / took, worker_cpu, redis_cpu, found.twice)
+        return cpu, info["total_commands_processed"], info["used_memory"]
 
     @contextmanager
-    def process(self, program: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
-        """A worker process; ends with SIGTERM, after which the function beside it tells what it has done."""
-        path, log = self._folder / "ledger.json", self._folder / "worker.log"
-        path.unlink(missing_ok=True)
-        environment = os.environ | {ledger.PATH: str(path), "STREAMTASK_URL": self.url}
-        with log.open("wb") as output:
-            process = subprocess.Popen([sys.executable, "-m", *program], env=environment, stdout=output, stderr=output)
+    def worker(self, side: Side, kind: str, **environment: str) -> Iterator[psutil.Process]:
+        """The side's worker, which ends with SIGTERM, or SIGKILL when that takes long."""
+        command = [side.python, "-m", "benchmarks.child", side.name, "work", kind]
+        with self.process(command, **environment) as process:
+            yield process
+
+    @contextmanager
+    def process(self, command: list[str], **environment: str) -> Iterator[psutil.Process]:
+        """A process with a group of its own; a `Wrong` gets the end of what it printed."""
+        with self._log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment | environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
-            yield process, lambda: Worked(**json.loads(path.read_text()))
+            yield psutil.Process(process.pid)
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP)
         except Wrong as error:
-            raise Wrong(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from None
+            raise Wrong(f"{error}\n{self._log.read_text(errors='replace')[-2000:]}") from None
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
-    def _cpu(self, process: subprocess.Popen[bytes]) -> tuple[float, float]:
-        """Seconds of CPU that the worker and the server have used."""
-        times = psutil.Process(process.pid).cpu_times()
-        return times.user + times.system, self.redis_cpu()
+    def until(self, total: int, process: psutil.Process, *, least: int = 0, empty: Sequence[str] = ()) -> int:
+        """Wait until `least` of `total` messages ran (0: all), and until these streams are empty.
 
-    def _check(self, stream: str, total: int, results: str) -> None:
-        tag = "{" + stream + "}"
-        left = {
-            "pending": self._client.xpending(stream, GROUP)["pending"],
-            "due": self._client.zcard(f"{tag}:due"),
-            "dead": self._client.xlen(f"{tag}:dead"),
-        }
-        if any(left.values()):
-            raise Wrong(f"{stream}: {left}")
-        if results and (stored := sum(1 for _ in self._client.scan_iter(results, count=5000))) != total:
-            raise Wrong(f"{stream}: {stored:,} of {total:,} results stored")
+        Returns how many ran. Raises `Wrong` when the worker dies, or is too slow.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while (ran := self.ledger.count(total)) < (least or total) or any(map(self._client.xlen, empty)):
+            if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
+                raise Wrong(f"{ran:,} of {total:,} messages ran, then no more")
+            time.sleep(LOOK)
+        return ran
+
+    def drain(self, side: Side, worker: str, kind: str, total: int) -> Sample:
+        """Let a worker empty a queue of `total` messages.
+
+        Counted from the first look that finds something done until all ran (and, of streamtask and the bare loop, are
+        acknowledged), so the start of the program costs nothing. Raises `Wrong` unless every message ran; of streamtask
+        and the bare loop also unless none is left pending, due or dead, and every result is there.
+        """
+        self.fill(side, kind, total)
+        streams = list(self._client.scan_iter(_type="stream")) if side.about["empties"] else []
+        with self.worker(side, worker) as process:
+            before = self.until(total, process, least=1)
+            started, cpu, usage = time.perf_counter(), cpu_of(process), self.usage()
+            self.until(total, process, empty=streams)
+            took, cpu = time.perf_counter() - started, cpu_of(process) - cpu
+            after = self.usage()
+            left = total - before
+            self._check_ended(streams)
+            if kind == "stored" and (pattern := side.about["results"]):
+                self._check_stored(pattern, total)
+        redis_cpu, commands = after[0] - usage[0], after[1] - usage[1]
+        twice = self.ledger.twice(total)
+        return Sample(left / took, 1e6 * cpu / left, 1e6 * redis_cpu / left, commands / left, twice)
+
+    def _check_ended(self, streams: Sequence[str]) -> None:
+        """Raise `Wrong` if anything is left."""
+        for stream in streams:
+            left = {
+                "pending": self._client.xpending(stream, "workers")["pending"],
+                "due": self._client.zcard(f"{{{stream}}}:due"),
+                "dead": self._client.xlen(f"{{{stream}}}:dead"),
+            }
+            if any(left.values()):
+                raise Wrong(f"{stream}: {left}")
+
+    def _check_stored(self, pattern: str, total: int) -> None:
+        """Raise `Wrong` if a result is missing, and stays so for a while."""
+        deadline = time.monotonic() + STOP
+        while (stored := sum(1 for _ in self._client.scan_iter(pattern, count=5000))) < total:
+            if time.monotonic() > deadline:
+                raise Wrong(f"{stored:,} of {total:,} results stored")
+            time.sleep(LOOK)
+
+    def _lengths(self) -> Iterator[int]:
+        """How many items each collection of database 0 holds."""
+        for kind, command in {"stream": "XLEN", "list": "LLEN", "zset": "ZCARD", "hash": "HLEN"}.items():
+            for key in self._client.scan_iter(count=10_000, _type=kind):
+                yield self._client.execute_command(command, key)
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Seconds of CPU that a process and its children have used."""
+    found = 0.0
+    for member in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            found += times.user + times.system
+    return found
+
+
+def rss_of(process: psutil.Process) -> int:
+    """Bytes of memory that a process and its children hold."""
+    return sum(member.memory_info().rss for member in (process, *process.children(recursive=True)))
