@@ -89,7 +89,7 @@ async def _many(side: Any, kind: str, size: int) -> None:
 
 async def _fill(side: Any, kind: str, size: int) -> None:
     """The quickest way there is."""
-    if hasattr(side, "many"):
+    if hasattr(side, "many") and getattr(side, "FILLS", True):
         await _many(side, kind, size)
     elif inspect.iscoroutinefunction(side.one):
         await _flight(side, kind, size, 100)

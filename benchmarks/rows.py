@@ -114,7 +114,7 @@ def _send_case(slug: str, name: str, size: int, way: str, *action: str | int) ->
 CASES = (
     _drain_case("drain_async", "drain, async no-op, no result", 100_000, "quiet"),
     _drain_case("drain_async_results", "drain, async no-op, results stored", 50_000, "stored"),
-    _drain_case("drain_async_2_processes", "drain, async no-op, no result, 2 processes", 100_000, "quiet", "pair"),
+    _drain_case("drain_async_2_processes", "drain, async no-op, no result, 2 processes", 200_000, "quiet", "pair"),
     _drain_case("drain_sync", "drain, sync no-op in threads, no result", 50_000, "threads"),
     _drain_case("sleep_async", "10 ms asyncio.sleep, 100 at once", 20_000, "sleep"),
     _drain_case("sleep_sync", "10 ms time.sleep, 100 threads", 20_000, "pause"),

@@ -20,8 +20,10 @@ from benchmarks.ledger import PATH, Ledger
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Seconds between two looks at what ran, the longest that a drain may take, the longest that a worker may take to end.
-LOOK, PATIENCE, STOP = 0.01, 180.0, 10.0
+#: Seconds between two looks at what ran, the longest that nothing more runs, the longest that a worker takes to end.
+LOOK, PATIENCE, STOP = 0.01, 20.0, 5.0
+#: The longest that a producer may take, in seconds.
+PRODUCER = 300.0
 #: Databases of the server: number 0 is measured, the others are the shelf.
 DATABASES = 256
 
@@ -77,7 +79,7 @@ class Stage:
         """The answer of `benchmarks.child`, run by the side's Python; raises `Wrong` with what it printed."""
         command = [side.python, "-m", "benchmarks.child", side.name, *map(str, words)]
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=PRODUCER
         )
         if done.returncode:
             raise Wrong(f"{side.name} {' '.join(map(str, words))}: {done.stderr[-2000:]}")
@@ -149,10 +151,12 @@ class Stage:
     def until(self, total: int, process: psutil.Process, *, least: int = 0, empty: Sequence[str] = ()) -> int:
         """Wait until `least` of `total` messages ran (0: all), and until these streams are empty.
 
-        Returns how many ran. Raises `Wrong` when the worker dies, or is too slow.
+        Returns how many ran. Raises `Wrong` when the worker dies, or does nothing for a while.
         """
-        deadline = time.monotonic() + PATIENCE
+        before, deadline = 0, time.monotonic() + PATIENCE
         while (ran := self.ledger.count(total)) < (least or total) or any(map(self._client.xlen, empty)):
+            if ran > before:
+                before, deadline = ran, time.monotonic() + PATIENCE
             if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
                 raise Wrong(f"{ran:,} of {total:,} messages ran, then no more")
             time.sleep(LOOK)
@@ -171,9 +175,9 @@ class Stage:
             before = self.until(total, process, least=1)
             started, cpu, usage = time.perf_counter(), cpu_of(process), self.usage()
             self.until(total, process, empty=streams)
-            took, cpu = time.perf_counter() - started, cpu_of(process) - cpu
+            took, cpu = max(time.perf_counter() - started, LOOK), cpu_of(process) - cpu
             after = self.usage()
-            left = total - before
+            left = total - before or total  # all between two looks: at least so fast
             self._check_ended(streams)
             if kind == "stored" and (pattern := side.about["results"]):
                 self._check_stored(pattern, total)

@@ -26,10 +26,10 @@ PEERS = (
     Peer("streaq", ("streaq",)),
     Peer("docket", ("pydocket", "uvloop", "hiredis")),
     Peer("arq", ("arq", "uvloop", "hiredis")),
-    Peer("saq", ("saq[redis,hiredis]", "uvloop")),
+    Peer("saq", ("saq[redis,hiredis]", "uvloop", "typing-extensions")),
     Peer("huey", ("huey", "redis", "hiredis")),
     Peer("faststream", ("faststream[redis,cli]", "uvloop", "hiredis")),
-    Peer("repid", ("repid[redis]", "uvloop", "hiredis")),
+    Peer("repid", ("repid[redis]", "uvloop", "hiredis", "typing-extensions")),
     Peer("chasquimq", ("chasquimq",), (3, 13)),
     Peer("ardiq", ("ardiq",), (3, 13)),
 )

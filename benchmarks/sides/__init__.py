@@ -12,6 +12,7 @@ Each runs with the Python of its own environment, so only `benchmarks.child` imp
   and `ask` are of the same colour.
 * `aone(kind, *args)`: the same, always a coroutine function; where it is missing nothing is sent concurrently.
 * `many(kind, numbers)`: sends many calls by the framework's own way to do so.
+  `FILLS = False`: not into what its worker reads.
 * `ask(n)`: sends an `echo` and returns what came back.
 * `ready()`: an async context manager around everything above, if clients must be opened.
 * `RESULTS`: the pattern of the keys of stored results. `EMPTIES`: whether its streams are empty when all is done.
