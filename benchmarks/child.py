@@ -168,7 +168,8 @@ def main() -> None:
         work(side, *words)
         return
     args = [int(word) if word.isdigit() else word for word in words]
-    print(json.dumps(about(side) if action == "about" else run(side, action, args)))
+    print(json.dumps(about(side) if action == "about" else run(side, action, args)), flush=True)
+    os._exit(0)  # with the answer given: some compiled cores crash now and then while the interpreter ends
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Stage:
             command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=PRODUCER
         )
         if done.returncode:
-            raise Wrong(f"{side.name} {' '.join(map(str, words))}: {done.stderr[-2000:]}")
+            raise Wrong(f"{side.name} {' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr[-2000:]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     def clear(self) -> None:
@@ -108,7 +108,7 @@ class Stage:
 
     def check_queued(self, size: int) -> None:
         """Raise `Wrong` unless something in database 0 is as long as the number of messages."""
-        if (length := max(self._client.dbsize(), *self._lengths(), 0)) < size:
+        if (length := max(self._lengths(), default=0)) < size:
             raise Wrong(f"{length:,} of {size:,} messages are queued")
 
     def usage(self) -> tuple[float, int, int]:

@@ -47,5 +47,5 @@ def one(kind: str, *args: Any) -> None:
 
 
 def ask(n: int) -> Any:
-    """Send one and wait for its result."""
-    return TASKS["echo"](n).get(blocking=True, timeout=10)
+    """Send one and wait for its result; asks every millisecond, for the default is 0.1 s and more."""
+    return TASKS["echo"](n).get(blocking=True, timeout=10, max_delay=0.001)

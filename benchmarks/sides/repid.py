@@ -1,4 +1,4 @@
-"""repid: Redis streams, read by the hundred, 1000 tasks at once as by default, or 100 sleepers. It stores no results."""
+"""repid: Redis streams, read by the hundred, 1000 tasks at once by default, or 100 sleepers. It stores no results."""
 
 from __future__ import annotations
 

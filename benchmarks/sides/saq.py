@@ -59,5 +59,5 @@ aone = one
 
 
 async def ask(n: int) -> Any:
-    """Send one and wait for its result."""
-    return await queue.apply("echo", n=n, timeout=10)
+    """Send one and wait for its result; asks every millisecond, for the default is 0.5 s."""
+    return await queue.apply("echo", n=n, timeout=10, poll_interval=0.001)

@@ -1,0 +1,110 @@
+"""The benchmarks: they count right, they refuse a number that means nothing, and each row runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import REDIS
+from benchmarks.ledger import Ledger
+from benchmarks.report import Line, markdown
+from benchmarks.rows import CASES, Row
+from benchmarks.stage import Sample, Stage, Wrong
+from benchmarks.venvs import PEERS
+from tests.conftest import missing
+from tests.servers import Server, available
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    if REDIS not in available():
+        missing(f"{REDIS} is not installed")
+    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", *options]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+
+
+def test_the_ledger_counts_across_processes_what_ran_and_what_ran_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    other = Ledger(tmp_path / "ledger")
+    other.ran[0] += 1
+    other.ran[2] += 1
+    other.ran[2] += 1
+    assert (ledger.count(4), ledger.twice(4)) == (2, 1)
+    other.ran[7] += 1
+    assert ledger.twice(4) == 2, "what nobody sent is no first run"
+    ledger.clear()
+    assert (other.count(4), other.twice(4)) == (0, 0)
+
+
+def test_a_row_and_its_files(tmp_path: Path) -> None:
+    done = bench("--n", "0.01", "--rows", "drain_async_results", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert set(row["sides"]) == {"streamtask", "bare"}
+    assert all(len(samples) == 1 and samples[0]["value"] > 0 for samples in row["sides"].values())
+    assert "drain, async no-op, results stored" in (tmp_path / "results.md").read_text()
+
+
+def test_rows_and_peers_that_are_unknown_are_named() -> None:
+    done = bench("--rows", "nonsense")
+    assert done.returncode == 2
+    assert "drain_async" in done.stderr
+    assert bench("--peers", "nonsense").returncode == 2
+
+
+def test_no_number_where_messages_are_missing_and_a_second_run_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    if REDIS not in available():
+        missing(f"{REDIS} is not installed")
+    monkeypatch.setattr("benchmarks.stage.PATIENCE", 0.2)
+    with Server(REDIS, tcp=True) as server:
+        stage = Stage(server)
+        ours = stage.about("streamtask", sys.executable)
+        stage.fill(ours, "quiet", 100)
+        with pytest.raises(Wrong, match="100 of 101 messages are queued"):
+            stage.check_queued(101)
+        with (
+            pytest.raises(Wrong, match="0 of 100 messages ran"),
+            stage.process([sys.executable, "-c", "input()"]) as idle,
+        ):
+            stage.until(100, idle)
+        stage.ledger.ran[0] = 1
+        monkeypatch.undo()
+        with stage.worker(ours, "quiet") as process:
+            stage.until(100, process)
+        assert stage.ledger.twice(100) == 1
+
+
+def test_every_peer_has_a_side_and_every_side_is_a_peer() -> None:
+    sides = {path.stem for path in (ROOT / "benchmarks" / "sides").glob("[a-z]*.py")}
+    assert sides == {peer.name for peer in PEERS} | {"streamtask", "bare"}
+
+
+def test_the_table_shows_medians_and_the_best_peer() -> None:
+    def samples(*values: float) -> list[Sample]:
+        return [Sample(value) for value in values]
+
+    fast = Line(
+        Row("x", "more is better"),
+        {"streamtask": samples(30, 10, 20), "bare": samples(60, 10, 20), "a": samples(5), "b": samples(7)},
+    )
+    slow = Line(Row("y", "less is better", "ms"), {"streamtask": samples(1), "a": samples(5), "b": samples(7)})
+    assert (fast.median("streamtask"), fast.ratio, fast.best) == (20, 1.0, "b")
+    assert (slow.ratio, slow.best) == (None, "a")
+    page = markdown({"cores": 2}, [fast, slow], 3)
+    assert "20 (10 to 30)" in page
+    assert "| less is better | ms | a | 0.2 |" in page
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_all_rows(tmp_path: Path) -> None:
+    done = bench("--n", "0.01", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["slug"] for row in rows] == [row.slug for case in CASES for row in case.rows]
+    assert all(row["sides"]["streamtask"] and row["sides"]["bare"] for row in rows)
