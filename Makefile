@@ -52,8 +52,8 @@ bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or 
 	$(strip $(PY) -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) $(if $(N),--n $(N)) \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))
 
-clean: ## Remove what make set up (.venv, .servers, caches); data of private servers stays
-	rm -rf $(VENV) .servers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+clean: ## Remove what make set up (.venv, .servers, peers, caches); data of private servers stays
+	rm -rf $(VENV) .servers benchmarks/.venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define no-compose
