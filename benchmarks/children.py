@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from streamtask import StreamTask
@@ -22,6 +23,17 @@ REDIS = "redis-8.6"
 CHILDREN, SECONDS = 2, 0.05
 
 app = StreamTask("children", queues=["default"])
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Seconds from the first begin to the last end, and ms a task in which a process did not run one."""
+
+    took: float
+    idle: float
+
+    def __str__(self) -> str:
+        return f"{self.took:.3f} s (idle {self.idle:.2f} ms a task)"
 
 
 @app.task(process=True)
@@ -45,20 +57,21 @@ def calibrated() -> int:
     return int(1_000_000 * SECONDS / best)
 
 
-def makespan(times: list[tuple[float, float]], tasks: int) -> float:
-    """Seconds from the first begin to the last end; all must be there."""
+def summed_up(times: list[tuple[float, float]], tasks: int) -> Round:
+    """Of all tasks; each must have given its times."""
     assert len(times) == tasks, f"{len(times)} of {tasks} tasks gave a result"
-    return max(end for _, end in times) - min(began for began, _ in times)
+    took = max(end for _, end in times) - min(began for began, _ in times)
+    return Round(took, (CHILDREN * took - sum(end - began for began, end in times)) / tasks * 1000)
 
 
-def by_pool(loops: int, tasks: int) -> float:
+def by_pool(loops: int, tasks: int) -> Round:
     """One round of the pool."""
     with ProcessPoolExecutor(CHILDREN) as pool:
         list(pool.map(burned, [1] * CHILDREN * 4))
-        return makespan(list(pool.map(burned, [loops] * tasks)), tasks)
+        return summed_up(list(pool.map(burned, [loops] * tasks)), tasks)
 
 
-def by_children(loops: int, tasks: int) -> float:
+def by_children(loops: int, tasks: int) -> Round:
     """One round of streamtask: a worker of its own, which has begun to serve."""
     command = [sys.executable, "-m", "streamtask", "worker", "benchmarks.children:app", "--children", str(CHILDREN)]
     worker = subprocess.Popen([*command, "--log-level", "error"], cwd=Path(__file__).parents[1])
@@ -66,7 +79,7 @@ def by_children(loops: int, tasks: int) -> float:
         for result in [burn.delay(1) for _ in range(CHILDREN * 4)]:
             result.get(timeout=60)
         results = burn.delay_many(burn.s(loops) for _ in range(tasks))
-        return makespan([result.get(timeout=120) for result in results], tasks)
+        return summed_up([result.get(timeout=120) for result in results], tasks)
     finally:
         worker.terminate()
         worker.wait()
@@ -92,10 +105,10 @@ def main() -> int:
         for number in range(options.rounds):
             sides = [by_pool, by_children] if number % 2 == 0 else [by_children, by_pool]
             took = {side: side(loops, options.tasks) for side in sides}
-            ratios.append(took[by_children] / took[by_pool])
-            load = os.getloadavg()[0]
-            line = f"pool {took[by_pool]:.3f} s  children {took[by_children]:.3f} s  ratio {ratios[-1]:.3f}"
-            print(f"{line}  load {load:.1f}", flush=True)
+            pool, children = took[by_pool], took[by_children]
+            ratios.append(children.took / pool.took)
+            line = f"pool {pool}  children {children}  ratio {ratios[-1]:.3f}  load {os.getloadavg()[0]:.1f}"
+            print(line, flush=True)
     print(f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}); the goal is 1.05")
     return 0
 
