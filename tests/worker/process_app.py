@@ -108,6 +108,12 @@ def stubborn(folder: str) -> None:
     sum(range(10**13))
 
 
+def deaf(folder: str) -> None:
+    """Hears no signal, and has no timeout."""
+    note(folder, "began")
+    sum(range(10**13))
+
+
 def hold(folder: str, seconds: float) -> str:
     """A call of C that keeps the interpreter lock."""
     note(folder, f"began {current().deliveries}")
@@ -153,7 +159,7 @@ def create_app() -> StreamTask:
     """The app, anew for each test and each child."""
     global after  # noqa: PLW0603 - `about` sends it
     app = StreamTask("lab", on_blocking_send="allow")
-    for fn in (next_day, pid, gated, crash, talk, large, validated):
+    for fn in (next_day, pid, gated, crash, talk, large, validated, deaf):
         app.task(process=True, name=fn.__name__)(fn)
     app.task(process=True, name="hold", max_deliveries=100)(hold)
     app.task(process=True, name="about", timeout=60)(about)

@@ -349,7 +349,7 @@ async def test_a_stop_waits_for_what_runs(lab: Lab, folder: str) -> None:
 async def test_what_runs_longer_than_the_grace_is_killed_and_given_back_at_once(lab: Lab, folder: str) -> None:
     began = time.monotonic()
     async with lab.worker(children=2, grace=0.2, lease=60.0) as worker:
-        send(lab, "hold", folder=folder, seconds=600)
+        send(lab, "deaf", folder=folder)
         once = send(lab, "gated_once", folder=folder, name="b")
         await aeventually(lambda: len(notes(folder)) == 2, LONG)
         worker.stop()
