@@ -69,4 +69,5 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = hypothesis_settings(max_examples=300, stateful_step_count=80)
+# The same at each run, which must tell of a change, not of luck; the long walks are for luck.
+TestMachine.settings = hypothesis_settings(max_examples=300, stateful_step_count=80, derandomize=True)
