@@ -128,8 +128,9 @@ async def test_arguments_that_do_not_fit_wait_for_a_worker_that_knows_better(lab
 
 @one_server
 async def test_records_of_logging_come_out_in_the_worker(
-    lab: Lab, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    lab: Lab, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     async with lab.worker(children=1):
         result = send(lab, "talk")
         await result.aget(LONG)
