@@ -13,9 +13,8 @@ How it is measured:
 * A drain starts with a full queue, which each round gets as a copy. It counts from the first look that finds a task
   that ran until all ran; of streamtask and the bare loop also until all is acknowledged, which is asked of no peer.
 * What ran is counted in a mapped file (`ledger`), the same for all. A run in which a task is missing gives no number.
-* Workers have all their defaults but for what a row names: 100 coroutines, 10 or 100 threads, 2 processes. Peers are
-  set up as their documentation recommends for many short tasks, log warnings only, and have uvloop and hiredis where
-  they can use them; each module in `sides` says what is set. A framework without coroutine tasks runs plain ones
-  instead.
+* streamtask has all its defaults but for what a row names: 10 or 100 threads, 2 processes. Peers are set up as their
+  documentation shows, with as many tasks at once as streamtask and few log lines, and have uvloop and hiredis where
+  they can use them; each module in `sides` says what is set. A framework without coroutine tasks runs plain ones.
 * Who polls for a result asks each millisecond.
 """
