@@ -336,14 +336,6 @@ def bury(server: Server, id: int, row: Row, mid: str, unique: str, result: bool)
 
 
 @step
-def gc(server: Server, name: str) -> bool:
-    """GC: a consumer goes only if it holds nothing."""
-    server.begin()
-    server._grouped()
-    return not any(row.owner == name for row in server.pel.values())
-
-
-@step
 def replay(server: Server, dead_id: int, copy: int, ttl: int) -> bool:
     """REPLAY: a dead letter goes back into its stream as a new copy, once, unless another holds its unique key."""
     server.begin()
@@ -365,6 +357,6 @@ def replay(server: Server, dead_id: int, copy: int, ttl: int) -> bool:
 
 
 __all__ = [
-    "EPOCH", "Back", "Item", "Token", "add", "bury", "defer", "done", "enq", "gc", "mark", "move", "read", "release",
+    "EPOCH", "Back", "Item", "Token", "add", "bury", "defer", "done", "enq", "mark", "move", "read", "release",
     "renew", "replay", "settle", "sweep", "tick",
 ]  # fmt: skip
