@@ -47,10 +47,10 @@ format: $(DEV) ## Write the sources in the one format, and mend what ruff can me
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder)
+bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder), or WHAT=floor
 	$(PY) tests/servers/install.py
-	$(strip $(PY) -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) $(if $(N),--n $(N)) \
-	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))
+	$(strip $(PY) -m benchmarks$(if $(WHAT),.$(WHAT)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) \
+	  $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))
 
 clean: ## Remove what make set up (.venv, .servers, peers, caches); data of private servers stays
 	rm -rf $(VENV) .servers benchmarks/.venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -7,6 +7,7 @@ import platform
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ class Line:
         return (max if self.row.unit == "tasks/s" else min)(peers, key=lambda name: peers[name])
 
 
-def machine(redis_version: str, sides: Iterable[Side]) -> dict[str, Any]:
-    """Where and with what this was measured."""
+def machine(redis_version: str, sides: Iterable[Side] = (), run: str = "") -> dict[str, Any]:
+    """Where, when and with what this was measured; `run` says how."""
     found: dict[str, Any] = {
+        "run": f"{run}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "load": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
@@ -80,18 +82,18 @@ def as_json(where: dict[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     return {"machine": where, "rows": rows}
 
 
-def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int) -> str:
+def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int, note: str = NOTE) -> str:
     """The machine, the table beside the bare loop, and the one beside the peers if there were any."""
-    parts = ["\n".join(f"* {name}: {value}" for name, value in where.items()), _beside_bare(lines), NOTE.format(rounds)]
+    parts = ["\n".join(f"* {name}: {value}" for name, value in where.items()), beside_bare(lines), note.format(rounds)]
     if peers := list(dict.fromkeys(name for line in lines for name in line.samples if name not in {OURS, BARE})):
         sides = (OURS, *peers)
         twice = {side: sum(s.twice for line in lines for s in line.samples.get(side, ())) for side in sides}
         told = ", ".join(f"{side} {count}" for side, count in twice.items())
-        parts += [_beside_peers(lines, peers), PEERS_NOTE.format(told)]
+        parts += [beside_peers(lines, peers), PEERS_NOTE.format(told)]
     return "\n\n".join(parts)
 
 
-def _beside_bare(lines: Sequence[Line]) -> str:
+def beside_bare(lines: Sequence[Line]) -> str:
     head = ["", "unit", OURS, "bare redis-py", "ratio"]
     head += [f"{word}{name}" for _, name, _ in COSTS for word in ("", "bare ")]
     body = []
@@ -100,10 +102,10 @@ def _beside_bare(lines: Sequence[Line]) -> str:
         cells = [line.row.name, line.row.unit, _spread(line, OURS), _spread(line, BARE), ratio]
         cells += [_cost(line.median(side, which)) for which, *_ in COSTS for side in (OURS, BARE)]
         body.append([*cells, str(sum(sample.twice for sample in line.samples.get(OURS, ())))])
-    return _table([*head, "twice"], body)
+    return table([*head, "twice"], body)
 
 
-def _beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
+def beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
     body = []
     for line in lines:
         ours, best = line.median(OURS), line.best
@@ -119,10 +121,11 @@ def _beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
             if line.row.slug == "drain_async":
                 costs = [_cost(line.median(side, which)) for side in (OURS, *peers)]
                 body.append([name, "a task" if which == "commands" else "µs/task", "", "", *costs])
-    return _table(["", "unit", "best", "ratio", OURS, *peers], body)
+    return table(["", "unit", "best", "ratio", OURS, *peers], body)
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; its first two columns are text."""
     rule = ["---" if i < 2 else "---:" for i in range(len(head))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
 

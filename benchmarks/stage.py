@@ -20,6 +20,8 @@ from benchmarks.ledger import PATH, Ledger
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The server of all measurements.
+REDIS = "redis-8.6"
 #: Seconds between two looks at what ran, the longest that nothing more runs, the longest that a worker takes to end.
 LOOK, PATIENCE, STOP = 0.01, 20.0, 5.0
 #: The longest that a producer may take, in seconds.

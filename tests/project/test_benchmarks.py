@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import REDIS
 from benchmarks.ledger import Ledger
 from benchmarks.report import Line, markdown
 from benchmarks.rows import CASES, Row
-from benchmarks.stage import Sample, Stage, Wrong
+from benchmarks.stage import REDIS, Sample, Stage, Wrong
 from benchmarks.venvs import PEERS
 from tests.conftest import missing
 from tests.servers import Server, available
@@ -21,10 +20,10 @@ from tests.servers import Server, available
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bench(*options: str) -> subprocess.CompletedProcess[str]:
+def bench(*options: str, program: str = "benchmarks") -> subprocess.CompletedProcess[str]:
     if REDIS not in available():
         missing(f"{REDIS} is not installed")
-    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", *options]
+    command = [sys.executable, "-m", program, "--rounds", "1", *options]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
 
@@ -98,6 +97,15 @@ def test_the_table_shows_medians_and_the_best_peer() -> None:
     page = markdown({"cores": 2}, [fast, slow], 3)
     assert "20 (10 to 30)" in page
     assert "| less is better | ms | a | 0.2 |" in page
+
+
+def test_the_floor(tmp_path: Path) -> None:
+    done = bench("--n", "0.0001", "--out", str(tmp_path), program="benchmarks.floor")
+    assert done.returncode == 0, done.stderr
+    blocks = json.loads((tmp_path / "floor.json").read_text())["blocks"]
+    assert {block["group"] for block in blocks} == {"Python", "asyncio", "uvloop", "client", "Redis CPU", "round trip"}
+    assert all(len(block["us"]) == 1 and block["us"][0] >= 0 for block in blocks)
+    assert "| Redis CPU | XADD, 100 in a pipeline |" in (tmp_path / "floor.md").read_text()
 
 
 @pytest.mark.long
