@@ -24,13 +24,15 @@ from typing import Any
 REST = (0.002, 0.004)
 #: Messages that warm a worker up before its delays count, and seconds to wait for one of them.
 WARM_UP, PATIENCE = 20, 60.0
+#: Messages of one call of `many`.
+LUMP = 100_000
 
 
 def about(side: Any) -> dict[str, Any]:
     """What the module says of itself."""
     found: dict[str, Any] = {
         "kinds": sorted(side.WORKERS),
-        "ways": [way for way in ("one", "aone", "many", "ask") if hasattr(side, way)],
+        "ways": [way for way in ("one", "aone", "many", "ask", "later") if hasattr(side, way)],
         "share": side.SHARE,
         "results": getattr(side, "RESULTS", ""),
         "empties": getattr(side, "EMPTIES", False),
@@ -84,7 +86,17 @@ async def _flight(side: Any, kind: str, size: int, width: int) -> None:
 
 
 async def _many(side: Any, kind: str, size: int) -> None:
-    await _awaited(side.many(kind, range(size)))
+    """A hundred thousand a call at most, so that a million need not be in memory at once."""
+    for start in range(0, size, LUMP):
+        await _awaited(side.many(kind, range(start, min(start + LUMP, size))))
+
+
+async def _later(side: Any, size: int, ms: int) -> None:
+    """All are due in the same ms, and are sent before."""
+    started = time.monotonic()
+    await _awaited(side.later(range(size), ms))
+    if time.monotonic() > started + ms / 1000:
+        sys.exit(f"{size} messages took longer to send than {ms} ms")
 
 
 async def _fill(side: Any, kind: str, size: int) -> None:
@@ -97,11 +109,11 @@ async def _fill(side: Any, kind: str, size: int) -> None:
         await _one(side, kind, size)
 
 
-async def _idle(side: Any, size: int) -> list[float]:
+async def _idle(side: Any, size: int, kind: str = "idle") -> list[float]:
     """Seconds from just before each send to the start of the task, which finds the worker waiting."""
     ledger = import_module("benchmarks.work").LEDGER
     for n in range(size + WARM_UP):
-        await _awaited(side.one("idle", n, time.monotonic_ns()))
+        await _awaited(side.one(kind, n, time.monotonic_ns()))
         deadline = time.monotonic() + PATIENCE
         while not ledger.ran[n]:
             if time.monotonic() > deadline:
@@ -129,6 +141,7 @@ ACTIONS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "many": _many,
     "fill": _fill,
     "stock": _fill,
+    "later": _later,
     "idle": _idle,
     "echo": _echo,
 }

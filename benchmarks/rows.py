@@ -18,21 +18,27 @@ OURS, BARE = "streamtask", "bare"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `slug` is what ROWS= selects by."""
+    """A line of the table. `slug` is what ROWS= selects by; `at` is its place on the axis of a `series` of rows."""
 
     slug: str
     name: str
     unit: str = "tasks/s"
+    series: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A measurement; `size` is the number of messages, `needs` the kinds and ways that a side must have for it."""
+    """A measurement; `size` is the number of messages, `needs` the kinds and ways that a side must have for it.
+
+    `exact`: so many, whatever the side and the factor.
+    """
 
     rows: tuple[Row, ...]
     size: int
     measure: Callable[[Stage, Side, int], tuple[Sample, ...]]
     needs: frozenset[str]
+    exact: bool = False
 
     def suits(self, side: Side) -> bool:
         """Can the side do it?"""
@@ -40,17 +46,20 @@ class Case:
 
     def size_for(self, side: Side, factor: float) -> int:
         """The number of messages for a side: fewer for the slow ones."""
-        return max(int(self.size * factor / side.about["share"]), 100)
+        return self.size if self.exact else max(int(self.size * factor / side.about["share"]), 100)
 
 
 def _drain(worker: str, kind: str, stage: Stage, side: Side, size: int) -> tuple[Sample, ...]:
     return (stage.drain(side, worker, kind, size),)
 
 
-def _send(action: tuple[str | int, ...], stage: Stage, side: Side, size: int) -> tuple[Sample, ...]:
+def send(
+    action: tuple[str | int, ...], stage: Stage, side: Side, size: int, kind: str = "quiet", **environment: str
+) -> tuple[Sample, ...]:
+    """By the child's action, with the words behind the number of messages."""
     stage.clear()
     before = stage.usage()
-    answer = stage.tell(side, action[0], "quiet", size, *action[1:])
+    answer = stage.tell(side, action[0], kind, size, *action[1:], **environment)
     after = stage.usage()
     stage.check_queued(size)
     redis_cpu, commands = after[0] - before[0], after[1] - before[1]
@@ -108,7 +117,7 @@ def _drain_case(slug: str, name: str, size: int, kind: str, worker: str = "") ->
 
 
 def _send_case(slug: str, name: str, size: int, way: str, *action: str | int) -> Case:
-    return Case((Row(slug, name),), size, partial(_send, action), frozenset({way}))
+    return Case((Row(slug, name),), size, partial(send, action), frozenset({way}))
 
 
 CASES = (

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REDIS = "redis-8.6"
 #: Seconds between two looks at what ran, the longest that nothing more runs, the longest that a worker takes to end.
 LOOK, PATIENCE, STOP = 0.01, 20.0, 5.0
+#: Fewer messages than this are looked at more often.
+MANY = 10_000
 #: The longest that a producer may take, in seconds.
 PRODUCER = 300.0
 #: Databases of the server: number 0 is measured, the others are the shelf.
@@ -77,11 +80,12 @@ class Stage:
         """Ask a side what it can do."""
         return Side(name, python, self.tell(Side(name, python, {}), "about"))
 
-    def tell(self, side: Side, *words: str | int) -> Any:
+    def tell(self, side: Side, *words: str | int, **environment: str) -> Any:
         """The answer of `benchmarks.child`, run by the side's Python; raises `Wrong` with what it printed."""
         command = [side.python, "-m", "benchmarks.child", side.name, *map(str, words)]
+        environ = self._environment | environment
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=PRODUCER
+            command, cwd=ROOT, env=environ, check=False, capture_output=True, text=True, timeout=PRODUCER
         )
         if done.returncode:
             raise Wrong(f"{side.name} {' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr[-2000:]}")
@@ -112,6 +116,28 @@ class Stage:
         """Raise `Wrong` unless something in database 0 is as long as the number of messages."""
         if (length := max(self._lengths(), default=0)) < size:
             raise Wrong(f"{length:,} of {size:,} messages are queued")
+
+    def queued_memory(self) -> int:
+        """Bytes of all keys of database 0."""
+        pipe = self._client.pipeline(transaction=False)
+        for key in self._client.scan_iter(count=10_000):
+            pipe.memory_usage(key, samples=0)
+        return sum(pipe.execute())
+
+    def command(self, *words: str) -> tuple[float, int, str]:
+        """Run a `streamtask` command: seconds, the most bytes of memory that it held, and what it printed."""
+        command = [sys.executable, "-m", "streamtask", *words]
+        started = time.perf_counter()
+        with subprocess.Popen(
+            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            printed = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise Wrong(f"streamtask {' '.join(words)}: exit code {process.returncode}: {printed[-2000:]}")
+        return time.perf_counter() - started, used.ru_maxrss * 1024, printed
 
     def usage(self) -> tuple[float, int, int]:
         """Seconds of CPU, commands (those that scripts call, too), and bytes that the server has used."""
@@ -150,7 +176,9 @@ class Stage:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def until(self, total: int, process: psutil.Process, *, least: int = 0, empty: Sequence[str] = ()) -> int:
+    def until(
+        self, total: int, process: psutil.Process, *, least: int = 0, empty: Sequence[str] = (), look: float = LOOK
+    ) -> int:
         """Wait until `least` of `total` messages ran (0: all), and until these streams are empty.
 
         Returns how many ran. Raises `Wrong` when the worker dies, or does nothing for a while.
@@ -161,42 +189,47 @@ class Stage:
                 before, deadline = ran, time.monotonic() + PATIENCE
             if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
                 raise Wrong(f"{ran:,} of {total:,} messages ran, then no more")
-            time.sleep(LOOK)
+            time.sleep(look)
         return ran
 
     def drain(self, side: Side, worker: str, kind: str, total: int) -> Sample:
-        """Let a worker empty a queue of `total` messages.
+        """Let a worker empty a queue of `total` messages."""
+        self.fill(side, kind, total)
+        return self.emptied(side, worker, kind, total)
+
+    def emptied(self, side: Side, worker: str, kind: str, total: int, *, dead: int = 0, **environment: str) -> Sample:
+        """Let a worker empty what is queued: `total` messages, of which `dead` end as dead letters.
 
         Counted from the first look that finds something done until all ran (and, of streamtask and the bare loop, are
         acknowledged), so the start of the program costs nothing. Raises `Wrong` unless every message ran; of streamtask
-        and the bare loop also unless none is left pending, due or dead, and every result is there.
+        and the bare loop also unless none is left pending or due, and every result is there.
         """
-        self.fill(side, kind, total)
         streams = list(self._client.scan_iter(_type="stream")) if side.about["empties"] else []
-        with self.worker(side, worker) as process:
-            before = self.until(total, process, least=1)
+        look = LOOK if total >= MANY else LOOK * total / MANY
+        with self.worker(side, worker, **environment) as process:
+            before = self.until(total, process, least=1, look=look)
             started, cpu, usage = time.perf_counter(), cpu_of(process), self.usage()
-            self.until(total, process, empty=streams)
-            took, cpu = max(time.perf_counter() - started, LOOK), cpu_of(process) - cpu
+            self.until(total, process, empty=streams, look=look)
+            took, cpu = max(time.perf_counter() - started, look), cpu_of(process) - cpu
             after = self.usage()
             left = total - before or total  # all between two looks: at least so fast
-            self._check_ended(streams)
+            self._check_ended(streams, dead)
             if kind == "stored" and (pattern := side.about["results"]):
                 self._check_stored(pattern, total)
         redis_cpu, commands = after[0] - usage[0], after[1] - usage[1]
         twice = self.ledger.twice(total)
         return Sample(left / took, 1e6 * cpu / left, 1e6 * redis_cpu / left, commands / left, twice)
 
-    def _check_ended(self, streams: Sequence[str]) -> None:
-        """Raise `Wrong` if anything is left."""
+    def _check_ended(self, streams: Sequence[str], dead: int) -> None:
+        """Raise `Wrong` if anything is left, or more or less is dead than should be."""
+        found = 0
         for stream in streams:
-            left = {
-                "pending": self._client.xpending(stream, "workers")["pending"],
-                "due": self._client.zcard(f"{{{stream}}}:due"),
-                "dead": self._client.xlen(f"{{{stream}}}:dead"),
-            }
-            if any(left.values()):
-                raise Wrong(f"{stream}: {left}")
+            pending, due = self._client.xpending(stream, "workers")["pending"], self._client.zcard(f"{{{stream}}}:due")
+            found += self._client.xlen(f"{{{stream}}}:dead")
+            if pending or due:
+                raise Wrong(f"{stream}: {pending} pending, {due} due")
+        if found != dead:
+            raise Wrong(f"{found:,} dead letters, not {dead:,}")
 
     def _check_stored(self, pattern: str, total: int) -> None:
         """Raise `Wrong` if a result is missing, and stays so for a while."""

@@ -14,11 +14,20 @@ from benchmarks.ledger import PATH, Ledger
 LEDGER = Ledger(Path(os.environ[PATH]))
 #: Seconds that a sleeping task sleeps.
 NAP = 0.01
+#: What is sent along with each message of the kind `payload`.
+BODY = "x" * int(os.environ.get("BENCHMARK_PAYLOAD", "0"))
+#: How many queues the kind `spread` is spread over.
+QUEUES = int(os.environ.get("BENCHMARK_QUEUES", "1"))
 ran, delays = LEDGER.ran, LEDGER.delays
 
 
 async def noop(n: int) -> None:
     """Nothing, and count it."""
+    ran[n] += 1
+
+
+async def payload(n: int, body: str) -> None:  # noqa: ARG001 - it is there to be read
+    """Nothing, with much to read."""
     ran[n] += 1
 
 

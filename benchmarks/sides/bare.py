@@ -26,7 +26,7 @@ from benchmarks import work
 URL = os.environ["BENCHMARK_URL"]
 PACKAGES, SHARE = ("redis", "hiredis", "uvloop"), 1
 RESULTS, EMPTIES = "result:*", True
-KINDS = ("quiet", "stored", "threads", "sleep", "pause", "idle", "echo", "pair")
+KINDS = ("quiet", "stored", "threads", "sleep", "pause", "idle", "echo", "pair", "payload")
 WORKERS = {kind: ["-m", "benchmarks.sides.bare", kind] for kind in KINDS}
 
 #: Messages of one read, which are also the sleepers at once; of one pipeline of `many`; threads of the no-op.
@@ -44,6 +44,10 @@ def stream_of(kind: str) -> str:
 
 def _number(fields: Fields) -> int:
     return int(fields[b"args"][5:-1])  # {"n":123}
+
+
+def _number_before(fields: Fields) -> int:
+    return int(fields[b"args"][5:].partition(b",")[0])  # {"n":123,"body":"..."}
 
 
 def _numbers(fields: Fields) -> list[int]:
@@ -65,6 +69,7 @@ CALLS: dict[str, Callable[[Fields], Coroutine[Any, Any, Any]]] = {
     "sleep": lambda fields: work.sleep(_number(fields)),
     "idle": lambda fields: work.stamp(*_numbers(fields)),
     "echo": lambda fields: work.echo(_number(fields)),
+    "payload": lambda fields: work.payload(_number_before(fields), ""),
 }
 
 
@@ -159,6 +164,10 @@ def _message(*args: int) -> Any:
     return {"task": "benchmarks.work.noop", "id": f"{next(NUMBER):032x}", "args": text % args}
 
 
+def _payload(n: int) -> Any:
+    return _message(n) | {"args": f'{{"n":{n},"body":"{work.BODY}"}}'}
+
+
 def one(kind: str, *args: int) -> None:
     """Send one, and wait until Redis has it."""
     CLIENT.xadd(stream_of(kind), _message(*args))
@@ -170,7 +179,7 @@ def many(kind: str, numbers: Iterable[int]) -> None:
     while batch := list(itertools.islice(rest, PIPELINE)):
         pipe = CLIENT.pipeline(transaction=False)
         for n in batch:
-            pipe.xadd(stream, _message(n))
+            pipe.xadd(stream, _message(n) if kind != "payload" else _payload(n))
         pipe.execute()
 
 

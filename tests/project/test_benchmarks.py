@@ -12,6 +12,7 @@ import pytest
 from benchmarks.ledger import Ledger
 from benchmarks.report import Line, markdown
 from benchmarks.rows import CASES, Row
+from benchmarks.scaling import cases as scaling_cases
 from benchmarks.stage import REDIS, Sample, Stage, Wrong
 from benchmarks.venvs import PEERS
 from tests.conftest import missing
@@ -106,6 +107,23 @@ def test_the_floor(tmp_path: Path) -> None:
     assert {block["group"] for block in blocks} == {"Python", "asyncio", "uvloop", "client", "Redis CPU", "round trip"}
     assert all(len(block["us"]) == 1 and block["us"][0] >= 0 for block in blocks)
     assert "| Redis CPU | XADD, 100 in a pipeline |" in (tmp_path / "floor.md").read_text()
+
+
+def test_a_row_of_scaling_is_named_by_what_it_measured(tmp_path: Path) -> None:
+    done = bench("--n", "0.0001", "--rows", "queued_100_", "--out", str(tmp_path), program="benchmarks.scaling")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]
+    assert [(row["name"], row["at"]) for row in rows[:2]] == [("100 queued: drain", 100), ("100 queued: send", 100)]
+    assert all(row["sides"]["streamtask"][0]["value"] > 0 for row in rows)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_all_rows_of_scaling(tmp_path: Path) -> None:
+    done = bench("--n", "0.001", "--out", str(tmp_path), program="benchmarks.scaling")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]
+    assert [row["slug"] for row in rows] == [row.slug for case in scaling_cases(0.001) for row in case.rows]
 
 
 @pytest.mark.long
