@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.report import NOTE
+from benchmarks.report import markdown
 from benchmarks.rows import CASES
 from benchmarks.run import Plan, run
 
@@ -14,7 +14,7 @@ PLAN = Plan(
     name="results",
     cases=lambda _: CASES,
     rounds=3,
-    note=NOTE,
+    page=markdown,
 )
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def as_json(where: dict[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     return {"machine": where, "rows": rows}
 
 
-def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int, note: str = NOTE) -> str:
+def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int) -> str:
     """The machine, the table beside the bare loop, and the one beside the peers if there were any."""
-    parts = ["\n".join(f"* {name}: {value}" for name, value in where.items()), beside_bare(lines), note.format(rounds)]
+    parts = [bullets(where), beside_bare(lines), NOTE.format(rounds)]
     if peers := list(dict.fromkeys(name for line in lines for name in line.samples if name not in {OURS, BARE})):
         sides = (OURS, *peers)
         twice = {side: sum(s.twice for line in lines for s in line.samples.get(side, ())) for side in sides}
@@ -93,7 +93,13 @@ def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int, note: st
     return "\n\n".join(parts)
 
 
+def bullets(where: dict[str, Any]) -> str:
+    """The machine as a list."""
+    return "\n".join(f"* {name}: {value}" for name, value in where.items())
+
+
 def beside_bare(lines: Sequence[Line]) -> str:
+    """Ours and the bare loop's, with what a task costs each."""
     head = ["", "unit", OURS, "bare redis-py", "ratio"]
     head += [f"{word}{name}" for _, name, _ in COSTS for word in ("", "bare ")]
     body = []
@@ -106,6 +112,7 @@ def beside_bare(lines: Sequence[Line]) -> str:
 
 
 def beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
+    """Ours and each peer's."""
     body = []
     for line in lines:
         ours, best = line.median(OURS), line.best

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.report import Line, as_json, machine, markdown
+from benchmarks.report import Line, as_json, machine
 from benchmarks.rows import BARE, OURS, Case
 from benchmarks.stage import DATABASES, REDIS, Side, Stage, Wrong
 from benchmarks.venvs import PEERS, NotInstalled, Peer, python_of
@@ -19,14 +20,14 @@ from tests.servers import INSTALL, Server, available
 
 @dataclass(frozen=True)
 class Plan:
-    """What a program measures: `cases` by the factor of --n; `name` is that of its files, `note` explains its table."""
+    """What a program measures: `cases` by the factor of --n; `name` is that of its files, `page` their Markdown."""
 
     program: str
     description: str
     name: str
     cases: Callable[[float], Sequence[Case]]
     rounds: int
-    note: str
+    page: Callable[[dict[str, Any], Sequence[Line], int], str]
 
 
 def run(plan: Plan, arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def run(plan: Plan, arguments: Sequence[str] | None = None) -> int:
         except Wrong as error:
             print(f"\nnot counted: {error}", file=sys.stderr)
             return 1
-    page = markdown(where, lines, options.rounds, plan.note)
+    page = plan.page(where, lines, options.rounds)
     print(f"\n{page}")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,12 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from benchmarks.child import LUMP
+from benchmarks.report import Line, beside_bare, bullets
 from benchmarks.rows import MIB, Case, Row, send
 from benchmarks.run import Plan, run
 from benchmarks.stage import Sample, Side, Stage, Wrong
@@ -187,13 +190,18 @@ def _dead(stage: Stage, side: Side, size: int) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
+def page(where: dict[str, Any], lines: Sequence[Line], rounds: int) -> str:
+    """The machine, and the table."""
+    return "\n\n".join([bullets(where), beside_bare(lines), NOTE.format(rounds)])
+
+
 PLAN = Plan(
     program="benchmarks.scaling",
     description=str(__doc__),
     name="scaling",
     cases=cases,
     rounds=1,
-    note=NOTE,
+    page=page,
 )
 
 if __name__ == "__main__":

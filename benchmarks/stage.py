@@ -179,12 +179,12 @@ class Stage:
     def until(
         self, total: int, process: psutil.Process, *, least: int = 0, empty: Sequence[str] = (), look: float = LOOK
     ) -> int:
-        """Wait until `least` of `total` messages ran (0: all), and until these streams are empty.
+        """Wait until `least` of `total` messages ran (0: all), and until these queues are empty.
 
         Returns how many ran. Raises `Wrong` when the worker dies, or does nothing for a while.
         """
         before, deadline = 0, time.monotonic() + PATIENCE
-        while (ran := self.ledger.count(total)) < (least or total) or any(map(self._client.xlen, empty)):
+        while (ran := self.ledger.count(total)) < (least or total) or any(map(self._waiting, empty)):
             if ran > before:
                 before, deadline = ran, time.monotonic() + PATIENCE
             if process.status() == psutil.STATUS_ZOMBIE or time.monotonic() > deadline:
@@ -204,7 +204,7 @@ class Stage:
         acknowledged), so the start of the program costs nothing. Raises `Wrong` unless every message ran; of streamtask
         and the bare loop also unless none is left pending or due, and every result is there.
         """
-        streams = list(self._client.scan_iter(_type="stream")) if side.about["empties"] else []
+        streams = self._streams() if side.about["empties"] else []
         look = LOOK if total >= MANY else LOOK * total / MANY
         with self.worker(side, worker, **environment) as process:
             before = self.until(total, process, least=1, look=look)
@@ -219,6 +219,16 @@ class Stage:
         redis_cpu, commands = after[0] - usage[0], after[1] - usage[1]
         twice = self.ledger.twice(total)
         return Sample(left / took, 1e6 * cpu / left, 1e6 * redis_cpu / left, commands / left, twice)
+
+    def _waiting(self, stream: str) -> int:
+        """How many messages a queue holds, those that are still to become due too."""
+        pipe = self._client.pipeline(transaction=False)
+        return sum(pipe.xlen(stream).zcard(f"{{{stream}}}:due").execute())
+
+    def _streams(self) -> list[str]:
+        """The streams of database 0, those too of which all messages are still to become due."""
+        due = {key[1:-5] for key in self._client.scan_iter(_type="zset") if key.endswith("}:due")}
+        return sorted(due | set(self._client.scan_iter(_type="stream")))
 
     def _check_ended(self, streams: Sequence[str], dead: int) -> None:
         """Raise `Wrong` if anything is left, or more or less is dead than should be."""

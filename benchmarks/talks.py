@@ -28,7 +28,7 @@ Talk = tuple[str, str, int, Callable[[int], float]]
 
 def talks(server: Server) -> list[Talk]:
     """All of them."""
-    floor = _Floor(server)
+    floor = Floor(server)
     return [
         ("client", "hiredis: parse a message, of a reply of 100", 50_000, floor.parse),
         ("client", "hiredis: pack an XADD", 50_000, floor.pack),
@@ -47,7 +47,7 @@ def talks(server: Server) -> list[Talk]:
     ]
 
 
-class _Floor:
+class Floor:
     """A server, and a blocking client that gets it ready for what is measured."""
 
     def __init__(self, server: Server) -> None:

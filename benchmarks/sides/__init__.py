@@ -8,7 +8,7 @@ Each runs with the Python of its own environment, so only `benchmarks.child` imp
   `quiet` (async no-op without result), `pair` (the same by two processes), `stored` (with results), `threads` (sync
   no-op), `sleep` (10 ms on the event loop, 100 at once), `pause` (10 ms in one of 100 threads), `idle` (notes its
   start), `echo` (gives its argument back). For benchmarks.scaling: `payload` (with a text beside the number), `spread`
-  (over several queues), `dead` (ends as a dead letter).
+  (over several queues), `dead` (ends as a dead letter). For benchmarks.guarantees: the no-op with one option each.
 * `one(kind, *args)`: sends one call. A plain function, or a coroutine function where the framework has no other; `many`
   and `ask` are of the same colour.
 * `aone(kind, *args)`: the same, always a coroutine function; where it is missing nothing is sent concurrently.

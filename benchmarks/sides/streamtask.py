@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from benchmarks import work
-from streamtask import Reject, StreamTask
+from streamtask import Reject, Retry, StreamTask, current
 
 PACKAGES, SHARE = ("streamtask", "redis", "hiredis", "pydantic", "uvloop"), 1
 RESULTS, EMPTIES = "{bench-stored:default}:result:*", True
@@ -20,11 +20,22 @@ idle, echo = StreamTask("bench-idle"), StreamTask("bench-echo")
 # For benchmarks.scaling.
 payload, spread, dead = StreamTask("bench-payload"), StreamTask("bench-spread"), StreamTask("bench-dead")
 
+# For benchmarks.guarantees.
+unique, timeout, expires, headers = (StreamTask(f"bench-{n}") for n in ("unique", "timeout", "expires", "headers"))
+countdown, again, once, child = (StreamTask(f"bench-{n}") for n in ("countdown", "again", "once", "child"))
+
 
 async def refuse(n: int) -> None:
     """Ends as a dead letter at once."""
     work.ran[n] += 1
     raise Reject("no such address")
+
+
+async def fails_once(n: int) -> None:
+    """Runs twice, and counts both times."""
+    work.ran[n] += 1
+    if current().attempt == 1:
+        raise Retry(delay=0.001)
 
 
 TASKS: dict[str, Any] = {
@@ -37,6 +48,14 @@ TASKS: dict[str, Any] = {
     "echo": echo.task(work.echo),
     "payload": payload.task(result=False)(work.payload),
     "dead": dead.task(result=False)(refuse),
+    "unique": unique.task(result=False, unique=True)(work.noop),
+    "timeout": timeout.task(result=False, timeout=60)(work.noop),
+    "expires": expires.task(result=False, expires=3600)(work.noop),
+    "headers": headers.task(result=False)(work.noop).options(headers={"trace": "00-4bf92f3577b34da6a3ce929d0e0e4736"}),
+    "countdown": countdown.task(result=False)(work.noop).options(countdown=0.001),
+    "again": again.task(result=False)(fails_once),
+    "once": once.task(result=False, idempotent=False)(work.noop),
+    "child": child.task(result=False, process=True)(work.noop_sync),
 }
 #: One task a queue, to be drained, and one that notes its start.
 SPREAD: list[Any] = [spread.task(name=f"noop{i}", queue=f"q{i}", result=False)(work.noop) for i in range(work.QUEUES)]

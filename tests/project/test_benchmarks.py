@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.guarantees import VARIANTS, deltas
 from benchmarks.ledger import Ledger
 from benchmarks.report import Line, markdown
 from benchmarks.rows import CASES, Row
@@ -124,6 +125,27 @@ def test_all_rows_of_scaling(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "scaling.json").read_text())["rows"]
     assert [row["slug"] for row in rows] == [row.slug for case in scaling_cases(0.001) for row in case.rows]
+
+
+def test_what_is_turned_on_costs_the_difference_to_the_plain_task() -> None:
+    def lines(kind: str, cpu: float) -> list[Line]:
+        drain = Line(Row(f"{kind}_drain", ""), {"streamtask": [Sample(1e6 / cpu, cpu, 2.0, 0.5)]})
+        return [drain, Line(Row(f"{kind}_send", ""), {"streamtask": [Sample(1.0, 4.0, 1.0, 1.0)]})]
+
+    fence = [Line(Row(f"fence_{state}", ""), {"streamtask": [Sample(us)]}) for state, us in (("off", 2.0), ("on", 3.5))]
+    table = deltas([*lines("quiet", 10.0), *lines("timeout", 12.5), *fence])
+    assert "`result=False`** | 100,000 | 10.0 | 2.0 | 0.5 | 4.0 | 1.0 |" in table
+    assert "| `timeout=60` | 80,000 | +2.5 | +0.0 | +0.0 | +0.0 | +0.0 |" in table
+    assert "| +1.5 |" in table.splitlines()[-1]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_all_guarantees(tmp_path: Path) -> None:
+    done = bench("--n", "0.05", "--out", str(tmp_path), program="benchmarks.guarantees")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "guarantees.md").read_text()
+    assert [variant.name for variant in VARIANTS if f"| {variant.name} |" not in table] == []
 
 
 @pytest.mark.long
