@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Two stamps, so that a demo waits for no type checker. Both are older than pyproject.toml when that changes.
+# Stamps, so that a demo waits for no type checker, and a test for no plots. They are older than pyproject.toml when that changes.
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 # pip's warnings (about the machine's own package folders) would drown the first lines a user sees; errors stay.
 PIP := $(PY) -m pip --disable-pip-version-check --quiet --quiet
 # Arguments for pytest: make test ARGS="-k schedule -x"
@@ -17,7 +18,7 @@ JOBS ?= 2
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format bench clean
+.PHONY: help demo test test-long lint format bench bench-page clean
 .NOTPARALLEL:
 
 help: ## Print what each target does
@@ -52,6 +53,10 @@ bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or 
 	$(strip $(PY) -m benchmarks$(if $(WHAT),.$(WHAT)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) \
 	  $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))
 
+bench-page: $(BENCH) ## Write the plots and tables of docs/explanation/performance.md from benchmarks/results (or RESULTS=folder)
+	$(PY) -m benchmarks.plots $(or $(RESULTS),benchmarks/results) docs/explanation/performance
+	$(PY) -m benchmarks.page $(or $(RESULTS),benchmarks/results) docs/explanation/performance.md
+
 clean: ## Remove what make set up (.venv, .servers, peers, caches); data of private servers stays
 	rm -rf $(VENV) .servers benchmarks/.venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -76,4 +81,9 @@ $(RUN): pyproject.toml
 $(DEV): $(RUN)
 	@echo "Installing the test tools into $(VENV) (once, about a minute) ..."
 	@$(PIP) install --group dev
+	@touch $@
+
+$(BENCH): $(DEV)
+	@echo "Installing matplotlib into $(VENV) (once) ..."
+	@$(PIP) install --group bench
 	@touch $@

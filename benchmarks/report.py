@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def as_json(where: dict[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     return {"machine": where, "rows": rows}
 
 
+def load(path: Path) -> tuple[dict[str, Any], list[Line]]:
+    """What `as_json` wrote: the machine, and the rows."""
+    found = json.loads(path.read_text())
+    names = [f.name for f in fields(Row)]
+    lines = [
+        Line(
+            Row(**{name: row[name] for name in names if name in row}),
+            {side: [Sample(**sample) for sample in samples] for side, samples in row["sides"].items()},
+        )
+        for row in found["rows"]
+    ]
+    return found["machine"], lines
+
+
 def markdown(where: dict[str, Any], lines: Sequence[Line], rounds: int) -> str:
     """The machine, the table beside the bare loop, and the one beside the peers if there were any."""
     parts = [bullets(where), beside_bare(lines), NOTE.format(rounds)]
@@ -112,23 +127,28 @@ def beside_bare(lines: Sequence[Line]) -> str:
 
 
 def beside_peers(lines: Sequence[Line], peers: Sequence[str]) -> str:
-    """Ours and each peer's."""
+    """Ours and each peer's, with the best one of each row."""
+    return _by_side(lines, (OURS, *peers), _spread)
+
+
+def medians(lines: Sequence[Line], sides: Sequence[str]) -> str:
+    """The same, shorter: only the medians of these sides."""
+    return _by_side(lines, sides, _median)
+
+
+def _by_side(lines: Sequence[Line], sides: Sequence[str], cell: Callable[[Line, str], str]) -> str:
     body = []
     for line in lines:
         ours, best = line.median(OURS), line.best
         ratio = f"{ours / value:.1f}" if ours and best and (value := line.median(best)) else ""
-        cells = [line.row.name, line.row.unit, best or "", ratio]
-        body.append([*cells, *(_spread(line, side) for side in (OURS, *peers))])
-    for which, name in (
-        ("cpu", "worker CPU, drain"),
-        ("redis_cpu", "Redis CPU, drain"),
-        ("commands", "commands, drain"),
-    ):
+        body.append([line.row.name, line.row.unit, best or "", ratio, *(cell(line, side) for side in sides)])
+    for which, name, unit in COSTS:
         for line in lines:
             if line.row.slug == "drain_async":
-                costs = [_cost(line.median(side, which)) for side in (OURS, *peers)]
-                body.append([name, "a task" if which == "commands" else "µs/task", "", "", *costs])
-    return table(["", "unit", "best", "ratio", OURS, *peers], body)
+                costs = [_cost(line.median(side, which)) for side in sides]
+                shown = name if which != "cpu" else f"worker {name}"
+                body.append([f"{shown}, drain", f"{unit}/task" if unit else "a task", "", "", *costs])
+    return table(["", "unit", "best", "ratio", *sides], body)
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -139,11 +159,19 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def _spread(line: Line, side: str) -> str:
     values = sorted(sample.value for sample in line.samples.get(side, ()))
-    if not values:
-        return ""
-    digits = {"tasks/s": 0, "B": 0, "MiB": 1}.get(line.row.unit, 2)
-    median, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), values[0], values[-1]))
-    return f"{median} ({low} to {high})" if len(values) > 1 else median
+    if len(values) < 2:
+        return _median(line, side)
+    return f"{_median(line, side)} ({_value(line.row, values[0])} to {_value(line.row, values[-1])})"
+
+
+def _median(line: Line, side: str) -> str:
+    value = line.median(side)
+    return "" if value is None else _value(line.row, value)
+
+
+def _value(row: Row, value: float) -> str:
+    digits = {"tasks/s": 0, "B": 0, "MiB": 1}.get(row.unit, 2)
+    return f"{value:,.{digits}f}"
 
 
 def _cost(value: float | None) -> str:
