@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{REDIS} is not installed: {INSTALL}", file=sys.stderr)
         return 1
     with Server(REDIS, tcp=True) as server:
-        where = machine(server.version, run=f"{options.rounds} repeats")
+        where = machine(server.version, run=f"{options.rounds} repeats, N={options.n:g}")
         result = {"machine": where, "blocks": measured(all_blocks(server), options.rounds, options.n)}
     page = markdown(result["blocks"])
     print(page)

@@ -25,7 +25,7 @@ class Variant:
 
     kind: str
     name: str
-    size: int = 20_000
+    size: int = 40_000
     base: str = "quiet"
 
 

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REDIS = "redis-8.6"
 #: Seconds between two looks at what ran, the longest that nothing more runs, the longest that a worker takes to end.
 LOOK, PATIENCE, STOP = 0.01, 20.0, 5.0
-#: Fewer messages than this are looked at more often.
-MANY = 10_000
+#: Fewer messages than this are looked at more often, but not more often than each so many seconds.
+MANY, SHORTEST = 10_000, 0.0005
 #: The longest that a producer may take, in seconds.
 PRODUCER = 300.0
 #: Databases of the server: number 0 is measured, the others are the shelf.
@@ -139,6 +139,15 @@ class Stage:
             raise Wrong(f"streamtask {' '.join(words)}: exit code {process.returncode}: {printed[-2000:]}")
         return time.perf_counter() - started, used.ru_maxrss * 1024, printed
 
+    def commands_sent(self, seconds: float) -> int:
+        """Commands that clients send within so long; not those that scripts call, which `usage` counts, too."""
+        sent, end = 0, time.monotonic() + seconds
+        with self._client.monitor() as monitor:
+            while time.monotonic() < end:
+                if monitor.connection.can_read(timeout=0.1):
+                    sent += monitor.next_command()["client_type"] != "lua"
+        return sent
+
     def usage(self) -> tuple[float, int, int]:
         """Seconds of CPU, commands (those that scripts call, too), and bytes that the server has used."""
         info = self._client.info("everything")
@@ -205,7 +214,7 @@ class Stage:
         and the bare loop also unless none is left pending or due, and every result is there.
         """
         streams = self._streams() if side.about["empties"] else []
-        look = LOOK if total >= MANY else LOOK * total / MANY
+        look = max(LOOK * min(1.0, total / MANY), SHORTEST)
         with self.worker(side, worker, **environment) as process:
             before = self.until(total, process, least=1, look=look)
             started, cpu, usage = time.perf_counter(), cpu_of(process), self.usage()
