@@ -159,7 +159,8 @@ class Floor:
         """The same, of those only that are still ours."""
         ids = self._pending(n)
         with self._server_cpu() as took:
-            self._batches([_done(part) for part in _parts(ids)])
+            replies = self._batches([_done(part) for part in _parts(ids)])
+        _check_done(replies)
         return took[0]
 
     def done_one(self, n: int) -> float:
@@ -167,7 +168,8 @@ class Floor:
         self._queued(n, apart=True)
         ids = self._all_read(n)
         with self._server_cpu() as took:
-            self._batches([_done([id]) for id in ids])
+            replies = self._batches([_done([id]) for id in ids])
+        _check_done(replies)
         return took[0]
 
     def store(self, n: int) -> float:
@@ -226,6 +228,12 @@ def _done(ids: Sequence[bytes]) -> tuple[Any, ...]:
     """Each was delivered once."""
     pairs = [word for id in ids for word in (id, 1)]
     return ("EVALSHA", DONE.sha, 1, STREAM, GROUP, CONSUMER, "task", "1", *pairs)
+
+
+def _check_done(replies: Sequence[Any]) -> None:
+    """A script that found nothing to do would be a quick one."""
+    if any(status != 1 for reply in replies for status in reply):
+        raise RuntimeError("DONE did not end what was pending")
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Any]:
