@@ -7,7 +7,7 @@ Conversations are data (see `sender.Steps`), so either client can carry them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -162,7 +162,7 @@ def revived(letter: DeadLetter, changes: Changes) -> Message:
         for path, value in changes.args.items():
             put(values, path, value)
         args = to_json(values)
-    return replace(letter.message, args=args, meta=meta)
+    return letter.message._replace(args=args, meta=meta)
 
 
 def put(values: dict[str, Any], path: str, value: Any) -> None:

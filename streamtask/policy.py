@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -302,7 +302,7 @@ def _kept(facts: Facts, message: Message, **changes: Any) -> Message:
     `first_seen` stays only while it is parked: a worker that ran it knew it, and the next grace starts anew.
     """
     kept = {key: value for key, value in message.meta.items() if key != "first_seen"}
-    return replace(message, meta={**kept, "sent_at": facts.sent_at, **changes})
+    return message._replace(meta={**kept, "sent_at": facts.sent_at, **changes})
 
 
 def _message(facts: Facts) -> Message:

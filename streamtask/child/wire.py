@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -82,7 +82,7 @@ def answer_of(head: Head, body: bytes, message: Message) -> Outcome:
         return Misfit(head["misfit"], Failure(**head["failure"]))
     failure = Failure(**head["failure"]) if head.get("failure") else None
     if "again" in head:
-        return Decided(Again(replace(message, meta=head["meta"]), head["delay"], head["again"], failure))
+        return Decided(Again(message._replace(meta=head["meta"]), head["delay"], head["again"], failure))
     if "bury" in head and failure is not None:
         return Decided(Bury(head["bury"], failure))
     return Decided(Finish(head["finish"], note=head["note"]))

@@ -216,8 +216,8 @@ MESSAGE = mutants(
     "unit/test_message.py",
     (
         "no id: the entry's serves",
-        'values.get(b"id") or entry_id.encode()',
-        'values.get(b"id") or b"none"',
+        '_text("id", id) if id else entry_id,',
+        '_text("id", id) if id else "none",',
         "test_a_foreign_entry_needs_no_more_than_its_task",
     ),
 )

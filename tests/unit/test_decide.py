@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,7 +109,7 @@ def test_snooze_and_an_uncounted_retry_may_go_on_for_ever() -> None:
     message = Message("1f", "t", meta={"attempt": 3})
     for error in (Snooze(60), Retry(60, counts=False)):
         verdict = decide(some_facts(message), Raised(error))
-        assert verdict == Again(replace(message, meta={"attempt": 3, "sent_at": NOW - 5000}), 60.0, "snooze")
+        assert verdict == Again(message._replace(meta={"attempt": 3, "sent_at": NOW - 5000}), 60.0, "snooze")
 
 
 def test_a_time_of_day_becomes_a_wait_by_the_servers_clock() -> None:
