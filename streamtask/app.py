@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from streamtask import checks
 from streamtask.address import safe_url
 from streamtask.checks import check_name
-from streamtask.context import CURRENT
+from streamtask.context import current
 from streamtask.duration import seconds
 from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
 from streamtask.naming import place, task_name
@@ -262,7 +262,7 @@ class StreamTask:
             meta["headers"] = dict(call.headers)
         queue = call.queue or "default"
         return self.post.build(
-            self.post.keys(queue), task, queue, dump_arguments(task, args or {}), meta, call, None, CURRENT.get()
+            self.post.keys(queue), task, queue, dump_arguments(task, args or {}), meta, call, None, current(None)
         )
 
     def _result(self, outgoing: Any, receipt: Any) -> Result[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, overload
@@ -141,8 +141,8 @@ class Context:
             raise Cancelled(f"{self.task} {self.id} was asked to stop")
 
 
-#: The attempt that runs here; set by the worker.
-CURRENT: ContextVar[Context | None] = ContextVar("streamtask_current", default=None)
+#: Gives the attempt that runs here; set by the worker. A function, since most attempts are never asked for.
+CURRENT: ContextVar[Callable[[], Context] | None] = ContextVar("streamtask_current", default=None)
 
 
 @overload
@@ -151,7 +151,9 @@ def current() -> Context: ...
 def current(default: None) -> Context | None: ...
 def current(default: object = ...) -> Context | None:
     """The running attempt's Context. Outside a task it raises NotInTask; `current(None)` gives None there."""
-    context = CURRENT.get()
-    if context is None and default is not None:
+    running = CURRENT.get()
+    if running is not None:
+        return running()
+    if default is not None:
         raise NotInTask("current() works only inside a running task; current(None) gives None elsewhere")
-    return context
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -11,6 +11,20 @@ from streamtask.task import Task
 
 #: The commonest outcome and its verdict, where no result is kept. They are frozen, so one object each will do.
 RETURNED, DONE = Returned(), Finish("done")
+
+
+#: What a function is called with: positional and keyword arguments.
+Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def arguments(task: Task[..., Any], raw: bytes) -> Call | Misfit:
+    """A message's arguments, checked; or what is wrong with them."""
+    try:
+        return task.signature.load(raw)
+    except ValidationError as error:
+        return Misfit("arguments", arguments_failure(error))
+    except Exception as error:  # noqa: BLE001 - a validator of the user's own broke
+        return Misfit("arguments", Failure.of(error))
 
 
 def returned(task: Task[..., Any], value: Any) -> Returned | Misfit:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 
-from streamtask.context import CURRENT
+from streamtask.context import current
 from streamtask.errors import AlreadyQueued
 from streamtask.options import CallOptions, CallOptionsDict, TaskOptions
 from streamtask.post import Post
@@ -149,7 +149,7 @@ class Task(Generic[P, R]):
             meta["headers"] = dict(call.headers)
         args = self.signature.dump(self.name, values)
         return self._post.build(
-            self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, CURRENT.get()
+            self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, current(None)
         )
 
     def _results(self, outgoing: list[Outgoing], receipts: list[Receipt]) -> list[Result[R]]:

@@ -21,13 +21,11 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, BinaryIO
 
-from pydantic import ValidationError
-
 from streamtask.app import StreamTask
 from streamtask.child.origin import HANDOVER, Handover, Origin
 from streamtask.child.wire import LENGTHS, Call, dump_answer, frame, parse
 from streamtask.context import CURRENT, Context
-from streamtask.outcome import arguments_failure, returned
+from streamtask.outcome import arguments, returned
 from streamtask.policy import Facts, Failure, Misfit, Outcome, Raised, decide
 from streamtask.task import Task
 from streamtask.tasklog import TASK_FIELDS, TaskFilter
@@ -94,16 +92,11 @@ class ChildProcess:
         task = self._tasks.get(call.message.task)
         if task is None:
             return Misfit("unknown_task", Failure("UnknownTask", f"no child knows the task {call.message.task!r}"))
-        try:
-            args, kwargs = task.signature.load(call.message.args)
-        except ValidationError as error:
-            return Misfit("arguments", arguments_failure(error))
-        except Exception as error:  # noqa: BLE001 - a validator of the user's own broke
-            return Misfit("arguments", Failure.of(error))
-        return self._call(call.context(), task, args, kwargs)
+        given = arguments(task, call.message.args)
+        return self._call(call.context(), task, *given) if isinstance(given, tuple) else given
 
     def _call(self, context: Context, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> Outcome:
-        CURRENT.set(context)
+        CURRENT.set(lambda: context)
         self._context = context
         try:
             return returned(task, task.fn(*args, **kwargs))

@@ -39,19 +39,25 @@ class LogReporter(LogWriter, Reporter):
         self.tag = ""
         self._amended: dict[str, tuple[str, dict[str, Any]]] = {}
         self._left, self._second = DONE_A_SECOND, time.monotonic()
-        self._beyond = self._told = 0  # _beyond is written by done() alone, so that no count is lost
+        self._beyond = self._told = 0  # _beyond is written by counted() alone, so that no count is lost
         self._rolling = threading.Lock()
         super().__init__(stream)
 
-    def done(self, task: str, id: str, attempt: int, duration: float, waited: float) -> None:
-        """A task is done; times in seconds. Called by the ten thousand a second."""
+    def counted(self) -> bool:
+        """Are there too many `done` lines in this second? Called by the ten thousand a second."""
         if self.level > logging.INFO:
-            return
+            return True
         now = time.monotonic()
         if now - self._second >= 1.0:
             self._roll(now)
-        if self._left <= 0:
-            self._beyond += 1
+        if self._left > 0:
+            return False
+        self._beyond += 1
+        return True
+
+    def done(self, task: str, id: str, attempt: int, duration: float, waited: float) -> None:
+        """A task is done; times in seconds."""
+        if self.counted():
             return
         self._left -= 1
         if self.as_json:

@@ -106,7 +106,8 @@ class Worker:
 
     def _queue(self, name: str) -> QueueState:
         kinds: set[Kind] = {task.kind for task in self.app.tasks.values() if task.queue == name}
-        return QueueState(name, self.app.post.keys(name), tuple(sorted(kinds)) or ("coroutine",))
+        keys = self.app.post.keys(name)
+        return QueueState(name, keys, tuple(sorted(kinds)) or ("coroutine",), worker=self.consumer)
 
     @property
     def slots(self) -> dict[Kind, int]:
@@ -196,20 +197,6 @@ class Worker:
         prefetch = self._prefetch = Prefetch(options.prefetch)
         suspects = Suspects(self._mark, self._evidence)
         self.children = Children(options.children, self._origin, self._child_died)
-        self.executor = Executor(
-            self.app.tasks,
-            self.queues,
-            consumer=self.consumer,
-            clock=self.clock,
-            slots={**self.slots, **dict.fromkeys(set(self.slots) & {"child"}, 0)},  # none serves yet
-            prefetch=prefetch,
-            unknown_grace=self.app.post.settings.unknown_grace,
-            settle=self._settle,
-            refresh=self._refresh,
-            silent=lambda: self.leases.silent,
-            suspects=suspects,
-            children=self.children,
-        )
         self.leases = Leases(
             self.broker.url,
             self.app.namespace,
@@ -220,6 +207,20 @@ class Worker:
             presence=self._presence,
             lost=self._lost,
             fresh=self._fresh,
+        )
+        self.executor = Executor(
+            self.app.tasks,
+            self.queues,
+            consumer=self.consumer,
+            clock=self.clock,
+            slots={**self.slots, **dict.fromkeys(set(self.slots) & {"child"}, 0)},  # none serves yet
+            prefetch=prefetch,
+            unknown_grace=self.app.post.settings.unknown_grace,
+            settle=self._settle,
+            refresh=self._refresh,
+            silent=self.leases.silent,
+            suspects=suspects,
+            children=self.children,
         )
         self.fetcher = Fetcher(
             self.broker,
@@ -298,7 +299,7 @@ class Worker:
     # -- between the loops -------------------------------------------------------------------------------------------
 
     def _settle(self, delivery: Delivery, verdict: Verdict, outcome: Outcome) -> None:
-        if isinstance(outcome, Stopped) and isinstance(verdict, Release) and verdict.started:
+        if type(outcome) is Stopped and isinstance(verdict, Release) and verdict.started:
             self._gave_back += 1
         self.completer.settle(delivery, verdict)
 
@@ -307,6 +308,8 @@ class Worker:
         if self.options.burst:
             self.executor.roomy.set()  # the fetcher waits for the last of them to be written
         if type(verdict) is Finish and verdict.state == "done" and applied and delivery.message is not None:
+            if self.report.counted():
+                return
             message = delivery.message
             duration = delivery.ended_at - delivery.started_at
             waited = max(0.0, (delivery.started_ms - delivery.entered_ms) / 1000)

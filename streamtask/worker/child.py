@@ -135,10 +135,9 @@ class Child:
 
 
 def _call(delivery: Delivery) -> Call:
-    task, message, context = delivery.task, delivery.message, delivery.context
+    task, message, context = delivery.task, delivery.message, delivery.context()
     assert task is not None, "only a known task is started"
     assert message is not None, "only a message that was read can run"
-    assert context is not None, "an attempt has its context before it begins"
     return Call(
         message,
         queue=context.queue,

@@ -18,3 +18,7 @@ class RedisClock:
     def now(self) -> int:
         """Milliseconds since the epoch, by the server's clock."""
         return int(time.monotonic() * 1000 + self._offset)
+
+    def at(self, moment: float) -> int:
+        """The same for a moment of the monotonic clock, in seconds."""
+        return int(moment * 1000 + self._offset)

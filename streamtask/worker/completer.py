@@ -53,10 +53,12 @@ class Completer:
             self._forget(delivery)
             self._settled(delivery, verdict, True)
             return
-        delivery.given_back = isinstance(verdict, Release)
+        if isinstance(verdict, Release):
+            delivery.given_back = True
+        if not self._pending:
+            self._clean.clear()
+            self._wake.set()
         self._pending.append((delivery, verdict))
-        self._clean.clear()
-        self._wake.set()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -90,13 +92,15 @@ class Completer:
         sent: list[Sent] = []
         batches: dict[str, tuple[QueueState, Batch]] = {}
         for delivery, wanted in pending:
-            queue, verdict = delivery.queue, _sendable(delivery, wanted)
+            queue = delivery.queue
             if queue.name not in batches:
                 batches[queue.name] = (queue, Batch())
             batch = batches[queue.name][1]
-            if is_plain(delivery, verdict):
+            if is_plain(delivery, wanted):
                 batch.done.append(delivery)
-            elif isinstance(verdict, Release):
+                continue
+            verdict = _sendable(delivery, wanted)
+            if isinstance(verdict, Release):
                 if queue.held.get(delivery.id) is delivery:
                     delivery.released_ms = delivery.released_ms or self._clock.now()
                     batch.release.append((delivery, verdict))
@@ -171,7 +175,7 @@ class Completer:
             if status == 1:
                 self._forget(delivery)
                 self._settled(delivery, verdict, True)
-                if isinstance(verdict, Again) and verdict.delay < 1:
+                if type(verdict) is Again and verdict.delay < 1:
                     self.nudge_at(verdict.delay)
             elif isinstance(status, int):  # 0, or -1 of BURY: its entry is gone
                 applied &= self._not_ours(delivery, verdict, count)

@@ -1,47 +1,62 @@
-"""Timeouts of running attempts: one heap and one timer, instead of a timer a task."""
+"""Timeouts of running attempts: one timer for all of them."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
+import time
 from collections.abc import Callable
 
-from streamtask.worker.delivery import Delivery, State
+from streamtask.worker.delivery import Delivery
 
 
 class Deadlines:
-    """Calls `late(delivery)` when a delivery that was added is still running at its deadline."""
+    """Calls `late(delivery)` when a delivery that was added is still there at its deadline.
+
+    Those with the same timeout come to their deadlines in the order in which they came here, so to add and to discard
+    one costs no more than a place in a dict. One that waits for a thread may be added before it starts: its time
+    counts from its `started_at`.
+    """
 
     def __init__(self, late: Callable[[Delivery], None]) -> None:
         self._late = late
-        self._heap: list[tuple[float, int, Delivery, float]] = []
-        self._order = itertools.count()  # two equal deadlines must not compare deliveries
+        self._running: dict[float, dict[Delivery, None]] = {}  # by timeout; the longest running first
         self._timer: asyncio.TimerHandle | None = None
+        self._at = 0.0
 
     def add(self, delivery: Delivery, timeout: float) -> None:
-        """Watch an attempt that has just started; `timeout` in seconds."""
-        at = delivery.started_at + timeout
-        heapq.heappush(self._heap, (at, next(self._order), delivery, delivery.started_at))
-        if self._heap[0][0] == at:
-            self._arm()
+        """Watch an attempt; `timeout` in seconds."""
+        alike = self._running.setdefault(timeout, {})
+        alike[delivery] = None
+        if len(alike) == 1:
+            self._arm(time.monotonic() + timeout)
+
+    def discard(self, delivery: Delivery, timeout: float) -> None:
+        """It has ended, or did not begin."""
+        self._running.get(timeout, {}).pop(delivery, None)
 
     def close(self) -> None:
         """Forget all deadlines."""
-        self._heap.clear()
+        self._running.clear()
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self) -> None:
+    def _arm(self, at: float) -> None:
         if self._timer is not None:
+            if self._at <= at:
+                return
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._heap[0][0], self._fire) if self._heap else None
+        self._at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._fire)
 
     def _fire(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._heap and self._heap[0][0] <= now:
-            _, _, delivery, started_at = heapq.heappop(self._heap)
-            if delivery.started_at == started_at and delivery.state is State.RUNNING:
+        self._timer = None
+        now = time.monotonic()
+        for timeout, alike in tuple(self._running.items()):
+            while alike:
+                delivery = next(iter(alike))
+                at = (delivery.started_at or now) + timeout
+                if at > now:
+                    self._arm(at)
+                    break
+                del alike[delivery]
                 self._late(delivery)
-        self._arm()

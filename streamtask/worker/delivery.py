@@ -11,10 +11,11 @@ from typing import Any
 from streamtask.broker.broker import Entry
 from streamtask.broker.keys import QueueKeys
 from streamtask.context import Context
-from streamtask.message import MAX_NAME, Message
+from streamtask.message import MAX_NAME, Message, Unreadable, decode
 from streamtask.options import TaskOptions
-from streamtask.policy import Facts, Outcome
+from streamtask.policy import Facts, Failure, Late, Misfit, Outcome
 from streamtask.task import Kind, Task
+from streamtask.worker.clock import RedisClock
 
 #: A unique key's hash in a message's meta, found without parsing it: a message that was convicted may kill the parser.
 _UNIQUE = re.compile(rb'"unique": ?"([0-9a-f]{1,64})"')
@@ -39,7 +40,7 @@ class State(Enum):
 @dataclass(slots=True)
 class QueueState:
     """One queue as this worker sees it: the kinds of slots that its tasks use, the lease (seconds) that its workers
-    agreed on, and what this one holds of it, by entry id.
+    agreed on, what this one holds of it, by entry id, and the worker's consumer name.
     """
 
     name: str
@@ -47,6 +48,7 @@ class QueueState:
     kinds: tuple[Kind, ...]
     lease: float = 15.0
     held: dict[bytes, Delivery] = field(default_factory=dict)
+    worker: str = ""
 
 
 class Delivery:
@@ -57,31 +59,73 @@ class Delivery:
     `unsure`: it waits for a renewal to say that it is ours, and is in no buffer meanwhile.
     `released_ms`: when it was first given back, in ms of Redis time; a second try must not touch what came after.
     `alone`: a call with its verdict was refused, so the next one holds no other; `by_copy`: its body cannot be sent.
+
+    What most deliveries never change is said once, for the class: a worker makes tens of thousands a second.
     """
 
-    __slots__ = (
-        "alone", "by_copy", "confirmed_at", "context", "count", "ended_at", "entered", "fields", "given_back", "id",
-        "marked", "message", "queue", "received_at", "released_ms", "reserved", "runner", "started_at", "started_ms",
-        "state", "stopped_as", "task", "uncertain", "unsure",
-    )  # fmt: skip
+    state = State.BUFFERED
+    task: Task[..., Any] | None = None
+    kind: Kind = "thread"  # of slot that it needs
+    message: Message | None = None
+    runner: asyncio.Task[None] | None = None
+    stopped_as: Outcome | None = None
+    started_at = ended_at = 0.0
+    started_ms = released_ms = 0
+    alone = by_copy = uncertain = marked = reserved = given_back = entered = unsure = False
 
     def __init__(self, queue: QueueState, entry: Entry, now: float, confirmed_at: float) -> None:
-        self.queue, self.id, self.fields, self.count = queue, entry.id, entry.fields, entry.deliveries
+        self.queue = queue
+        self.id, self.fields, self.count = entry
         self.received_at, self.confirmed_at = now, confirmed_at
-        self.state = State.BUFFERED
-        self.task: Task[..., Any] | None = None
-        self.message: Message | None = None
-        self.context: Context | None = None
-        self.runner: asyncio.Task[None] | None = None
-        self.stopped_as: Outcome | None = None
-        self.started_at, self.started_ms, self.ended_at, self.released_ms = 0.0, 0, 0.0, 0
-        self.alone = self.by_copy = False
-        self.uncertain = self.marked = self.reserved = self.given_back = self.entered = self.unsure = False
+
+    def read(self, clock: RedisClock) -> Misfit | Late | None:
+        """Decode it; the outcome of what cannot be read, or comes too late to be started."""
+        try:
+            message = self.message = decode(self.id.decode(), self.fields)
+        except Unreadable as error:
+            return Misfit("decode", Failure("Unreadable", str(error)))
+        return Late() if message.meta and self.is_late(clock.now()) else None
+
+    def context(self) -> Context:
+        """What `current()` gives in its attempt; once it is decoded. Made when it is first asked for, on any thread."""
+        made: Context | None = self.__dict__.get("made_context")
+        if made is None:
+            made = self.__dict__.setdefault("made_context", self._new_context())
+            if self.stopped_as is not None:  # asked only now, so that a stop in between is not missed
+                made.stop()
+        return made
+
+    def stop_context(self) -> None:
+        """Let the running function see that it is to end, if it looks."""
+        made: Context | None = self.__dict__.get("made_context")
+        if made is not None:
+            made.stop()
+
+    def _new_context(self) -> Context:
+        message, options = self.message, self.options
+        assert message is not None, "only a message that was read can run"
+        return Context(
+            message,
+            queue=self.queue.name,
+            stream_id=self.id.decode(),
+            deliveries=self.count,
+            worker=self.queue.worker,
+            sent_ms=self.sent_ms,
+            started_ms=self.started_ms,
+            timeout=options.timeout,
+            is_last_attempt=options.max_retries is not None and message.attempt >= options.max_retries,
+        )
+
+    def unstart(self) -> None:
+        """It did not begin after all: it is buffered, as if nobody had tried."""
+        self.state, self.started_at, self.started_ms = State.BUFFERED, 0.0, 0
+        self.runner, self.entered, self.stopped_as = None, False, None
+        self.__dict__.pop("made_context", None)
 
     @property
-    def kind(self) -> Kind:
-        """The kind of slot that it needs."""
-        return self.task.kind if self.task is not None else "thread"
+    def options(self) -> TaskOptions:
+        """Its task's options."""
+        return self.task.task_options if self.task is not None else UNKNOWN
 
     @property
     def task_field(self) -> bytes:
@@ -119,9 +163,10 @@ class Delivery:
 
     def facts(self, worker: str, now: int, random: float, unknown_grace: float) -> Facts:
         """What the decision on it rests on; `unknown_grace` (seconds) where its task has none of its own."""
-        options = self.task.task_options if self.task is not None else UNKNOWN
-        own = options.unknown_grace
-        return Facts(self.message, options, self.sent_ms, now, random, worker, unknown_grace if own is None else own)
+        own = self.options.unknown_grace
+        return Facts(
+            self.message, self.options, self.sent_ms, now, random, worker, unknown_grace if own is None else own
+        )
 
     def is_late(self, now: int) -> bool:
         """Was it to be started before `now` (ms of Redis time)? Once it is decoded."""

@@ -9,20 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from streamtask.context import CURRENT, Context
-from streamtask.message import Message, Unreadable, decode
-from streamtask.outcome import DONE, arguments_failure, returned
+from streamtask.outcome import DONE
 from streamtask.policy import (
     Failure,
     Finish,
-    Late,
     Lost,
     Misfit,
     Outcome,
     Poison,
-    Raised,
     Returned,
     Stopped,
     TimedOut,
@@ -30,6 +24,7 @@ from streamtask.policy import (
     decide,
 )  # fmt: skip
 from streamtask.task import Kind, Task
+from streamtask.worker.attempts import Attempts
 from streamtask.worker.children import Children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
@@ -37,9 +32,6 @@ from streamtask.worker.delivery import Delivery, QueueState, State
 from streamtask.worker.prefetch import Prefetch
 from streamtask.worker.slots import Threads
 from streamtask.worker.suspects import Suspects
-
-#: A child process reads its arguments by itself: a validator that crashes takes only the child along.
-IN_THE_CHILD: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
 
 class Executor:
@@ -67,19 +59,21 @@ class Executor:
         self._queues = queues
         self._consumer, self._clock, self._unknown_grace = consumer, clock, unknown_grace
         self._slots, self._settle, self._refresh, self._suspects = slots, settle, refresh, suspects
-        self._silent = silent  # nothing is renewed now
         self._prefetch = prefetch
         self._buffers: dict[Kind, deque[Delivery]] = {kind: deque() for kind in slots}
         self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
-        self._threads = Threads(slots["thread"], self._surely_ours, self._ended)
+        self._reserved = 0  # slots that are kept while a start is marked
         self._deadlines = Deadlines(self._timed_out)
+        self._attempts = Attempts(clock, self._deadlines, silent, self._ended)
+        self._threads = Threads(slots["thread"], self._attempts.thread, self._threads_ended)
         self._children = children
         children.slots, children.fill, children.watch = slots, self.fill, self._deadlines.add
-        children.may_begin, children.ended = self._surely_ours, self._ended
+        children.may_begin, children.ended = self._attempts.surely_ours, self._ended
+        self._loop = asyncio.get_running_loop()  # asked for once: before Python 3.12 it costs a system call
         self.draining = False
         self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
-        suspects.crowded = self._crowded_suspect
+        suspects.crowded, suspects.begins = self._crowded_suspect, self._hold
         suspects.busy = lambda: any(self.running.values())
         suspects.full = lambda delivery: self.running[delivery.kind] >= self._slots[delivery.kind]
 
@@ -106,10 +100,12 @@ class Executor:
 
     def admit(self, delivery: Delivery) -> None:
         """Take a delivery that was just read."""
-        delivery.task = self._tasks.get(delivery.task_field)
-        if delivery.task is None:
+        task = delivery.task = self._tasks.get(delivery.task_field)
+        if task is None:
             self._misfit(delivery)
-        elif delivery.count >= max(2, delivery.task.task_options.max_deliveries):
+            return
+        delivery.kind = task.kind
+        if delivery.count >= max(2, task.task_options.max_deliveries):
             self._suspects.add(delivery)
         else:
             self._place(delivery)
@@ -121,134 +117,111 @@ class Executor:
         delivery.unsure = False
         if delivery is self._suspects.running:
             self.start(delivery)
-            self._left_lane(delivery)
+            self.fill()
         else:
             self._place(delivery)
 
     def _place(self, delivery: Delivery) -> None:
         """Into a slot, or into the buffer of its kind."""
-        kind = delivery.kind
-        if self.running[kind] < self._slots[kind] and not self._suspects.running:
+        buffer = self._buffers[delivery.kind]
+        if not buffer and self._suspects.running is None and self._takes(delivery):
             self.start(delivery)
         else:
-            self._buffers[kind].append(delivery)
+            buffer.append(delivery)
+
+    def _takes(self, delivery: Delivery) -> bool:
+        """Is there a slot for it? What runs in a thread may wait in front of them, so that who is free takes it without
+        asking the loop. But no start is marked before a thread is free, and nobody comes before one that is marked.
+        """
+        kind = delivery.kind
+        if self.running[kind] < self._slots[kind]:
+            return True
+        return kind == "thread" and not self._reserved and not _is_marked_first(delivery)
 
     def start(self, delivery: Delivery) -> None:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
-        if not self._surely_ours(delivery):
+        if not self._attempts.surely_ours(delivery):
             self._ask(delivery)
             return
-        task = delivery.task
-        assert task is not None, "only a known task is started"
-        if delivery.count >= task.task_options.max_deliveries and not delivery.marked:
+        if _is_marked_first(delivery):
             if delivery.count < 2:  # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile
                 self.running[delivery.kind] += 1
+                self._reserved += 1
                 delivery.reserved = True
             self._suspects.add(delivery)
             return
-        try:
-            message = delivery.message = decode(delivery.id.decode(), delivery.fields)
-            if message.meta and delivery.is_late(self._clock.now()):
-                self._conclude(delivery, Late())
-                return
-            args, kwargs = task.signature.load(message.args) if task.kind != "child" else IN_THE_CHILD
-        except Unreadable as error:
-            self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
-            return
-        except ValidationError as error:
-            self._conclude(delivery, Misfit("arguments", arguments_failure(error)))
-            return
-        except Exception as error:  # noqa: BLE001 - a validator of the user's own broke
-            self._conclude(delivery, Misfit("arguments", Failure.of(error)))
-            return
-        self._run(delivery, task, message, args, kwargs)
-
-    def _surely_ours(self, delivery: Delivery) -> bool:
-        """Was it confirmed as ours in the last half lease, and can it be kept? Asked before it is prepared and, by
-        whoever runs it, right before the function begins: the process may have stood still in between. It only reads.
-        """
-        return time.monotonic() - delivery.confirmed_at < delivery.queue.lease / 2 and not self._silent()
+        self._run(delivery)
 
     def _ask(self, delivery: Delivery) -> None:
         """It waits for a renewal: `resume` or `lost` follows."""
         delivery.unsure = True
         self._refresh(delivery)
 
-    def _run(
-        self, delivery: Delivery, task: Task[..., Any], message: Message, args: Any, kwargs: dict[str, Any]
-    ) -> None:
-        options = task.task_options
-        delivery.state, delivery.started_at, delivery.started_ms = State.RUNNING, time.monotonic(), self._clock.now()
-        delivery.context = Context(
-            message,
-            queue=delivery.queue.name,
-            stream_id=delivery.id.decode(),
-            deliveries=delivery.count,
-            worker=self._consumer,
-            sent_ms=delivery.sent_ms,
-            started_ms=delivery.started_ms,
-            timeout=options.timeout,
-            is_last_attempt=options.max_retries is not None and message.attempt >= options.max_retries,
-        )
+    def _run(self, delivery: Delivery) -> None:
+        """Hand it to whoever runs it, and asks again right before its function begins."""
         kind = delivery.kind
         self.running[kind] += 1
-        if options.timeout is not None and kind != "child":
-            self._deadlines.add(delivery, options.timeout)
+        delivery.state = State.RUNNING
         if kind == "coroutine":
-            delivery.runner = asyncio.get_running_loop().create_task(self._coroutine(delivery, task, args, kwargs))
+            delivery.runner = self._loop.create_task(self._attempts.coroutine(delivery))
         elif kind == "thread":
-            self._threads.submit((delivery, args, kwargs))
+            if (timeout := delivery.options.timeout) is not None:  # which counts from its start
+                self._deadlines.add(delivery, timeout)
+            self._threads.submit(delivery)
         else:
-            self._children.submit(delivery)
-
-    async def _coroutine(self, delivery: Delivery, task: Task[..., Any], args: Any, kwargs: dict[str, Any]) -> None:
-        delivery.entered = True
-        if not self._surely_ours(delivery):
-            self._ended(delivery, None)
-            return
-        CURRENT.set(delivery.context)
-        outcome: Outcome
-        try:
-            outcome = returned(task, await task.fn(*args, **kwargs))
-        except asyncio.CancelledError as error:
-            outcome = delivery.stopped_as or Raised(error)
-        except BaseException as error:  # noqa: BLE001 - SystemExit in a task is the task's failure, never the worker's end
-            outcome = Raised(error)
-        self._ended(delivery, outcome)
+            misfit = self._attempts.child(delivery)
+            if misfit is None:
+                self._children.submit(delivery)
+            else:
+                self._end(delivery, misfit)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def _ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
+        self._end(delivery, outcome)
+        self.fill()
+
+    def _threads_ended(self, ended: list[tuple[Delivery, Outcome | None]]) -> None:
+        for delivery, outcome in ended:
+            self._end(delivery, outcome)
+        self.fill()
+
+    def _end(self, delivery: Delivery, outcome: Outcome | None) -> None:
         """An attempt ended by itself or was stopped, or did not begin (None); its slot is free."""
         kind = delivery.kind
         self.running[kind] -= 1
+        delivery.runner = None  # which knows the delivery: else only the garbage collector would find the two
+        self._unwatch(delivery)
         if outcome is None:
             self._withdraw(delivery)
             return
-        delivery.ended_at = time.monotonic()
-        self._prefetch.completed(kind)
+        if delivery.started_at:
+            delivery.ended_at = time.monotonic()
+            self._prefetch.completed(kind)
         stopped_as = delivery.stopped_as
         if stopped_as is not None and (isinstance(stopped_as, Lost) or not isinstance(outcome, Returned)):
             outcome = stopped_as  # a value that came in spite of a timeout is work that is done
         self._conclude(delivery, outcome)
         self._suspects.ended(delivery)
-        self.fill()
+
+    def _unwatch(self, delivery: Delivery) -> None:
+        timeout = delivery.task.task_options.timeout if delivery.task is not None else None
+        if timeout is not None:
+            self._deadlines.discard(delivery, timeout)
 
     def _withdraw(self, delivery: Delivery) -> None:
         """When its function was to begin it was not surely ours any more: nothing has begun, and it waits again."""
-        delivery.state, delivery.started_at, delivery.started_ms = State.BUFFERED, 0.0, 0
-        delivery.runner, delivery.entered, delivery.stopped_as = None, False, None
+        delivery.unstart()
         if self.draining:
             self._conclude(delivery, Stopped(started=False))
         else:
             self._ask(delivery)
-        self.fill()
 
     def fill(self) -> None:
         """Start what is buffered, as far as slots are free, and let the fetcher look."""
-        if not self._suspects.running and not self.draining:
-            for kind, buffer in self._buffers.items():
-                while buffer and self.running[kind] < self._slots[kind]:
+        if self._suspects.running is None and not self.draining:
+            for buffer in self._buffers.values():
+                while buffer and self._takes(buffer[0]):
                     self.start(buffer.popleft())
         self.roomy.set()
 
@@ -263,16 +236,11 @@ class Executor:
         self._settle(delivery, verdict, outcome)
 
     def _misfit(self, delivery: Delivery) -> None:
-        try:
-            message = delivery.message = decode(delivery.id.decode(), delivery.fields)
-        except Unreadable as error:
-            self._conclude(delivery, Misfit("decode", Failure("Unreadable", str(error))))
-            return
-        if message.meta and delivery.is_late(self._clock.now()):
-            self._conclude(delivery, Late())
-            return
-        text = f"no worker knows the task {message.task!r}"
-        self._conclude(delivery, Misfit("unknown_task", Failure("UnknownTask", text)))
+        outcome = delivery.read(self._clock)
+        if outcome is None:
+            text = f"no worker knows the task {delivery.task_name!r}"
+            outcome = Misfit("unknown_task", Failure("UnknownTask", text))
+        self._conclude(delivery, outcome)
 
     # -- suspects, stops, losses -------------------------------------------------------------------------------------
 
@@ -290,15 +258,7 @@ class Executor:
             self.fill()
             return
         self.start(delivery)
-        self._left_lane(delivery)
-
-    def _left_lane(self, delivery: Delivery) -> None:
-        """Unreadable, late or misfit, it never ran: the lane is free again. So is its slot, also while it waits for a
-        renewal.
-        """
-        if delivery.settling:
-            self._suspects.ended(delivery)
-        self.fill()
+        self.fill()  # where it must wait for a renewal the slot that was kept for it is free
 
     def _lost_suspect(self, delivery: Delivery) -> None:
         """MARK said that it is not ours."""
@@ -317,11 +277,11 @@ class Executor:
         """The slot that was kept for it while its start was marked is free, or its own from now on."""
         if delivery.reserved:
             delivery.reserved = False
+            self._reserved -= 1
             self.running[delivery.kind] -= 1
 
     def _timed_out(self, delivery: Delivery) -> None:
-        timeout = delivery.task.task_options.timeout if delivery.task is not None else None
-        self.stop(delivery, TimedOut(timeout or 0.0))
+        self.stop(delivery, TimedOut(delivery.options.timeout or 0.0))
 
     def stop(self, delivery: Delivery, outcome: Outcome) -> None:
         """Ask a running attempt to end and count it as `outcome`. A thread cannot be killed: it sees
@@ -331,11 +291,10 @@ class Executor:
             return
         if delivery.runner is not None and not delivery.entered:
             # A coroutine that is cancelled before its first step never learns of it: let it begin.
-            asyncio.get_running_loop().call_soon(self.stop, delivery, outcome)
+            self._loop.call_soon(self.stop, delivery, outcome)
             return
         delivery.stopped_as = outcome
-        if delivery.context is not None:
-            delivery.context.stop()
+        delivery.stop_context()
         if delivery.runner is not None:
             delivery.runner.cancel()
         elif delivery.kind == "child":
@@ -343,7 +302,7 @@ class Executor:
 
     def lost(self, delivery: Delivery) -> None:
         """Another worker has it: stop what runs, forget what waits."""
-        if delivery.state is State.RUNNING:
+        if delivery.state is State.RUNNING and not self._take_back(delivery):
             self.stop(delivery, Lost())
             return
         self._remove(delivery)
@@ -363,6 +322,10 @@ class Executor:
                     self._children.start()  # no task of our own queues asked for them
                 while buffer and buffer[0].received_at < limit:
                     self._conclude(buffer.popleft(), Stopped(started=False))
+        for delivery in self._threads.waiting:
+            if delivery.received_at < limit and self._take_back(delivery):
+                self._prefetch.held_up("thread")
+                self._conclude(delivery, Stopped(started=False))
         for delivery in self._suspects.overdue(limit):
             self._conclude(delivery, Stopped(started=False))
 
@@ -370,6 +333,8 @@ class Executor:
         """At a stop: everything that has not started goes back."""
         self.draining = True
         self._suspects.drain()
+        for delivery in self._threads.waiting:
+            self._take_back(delivery)
         for buffer in self._buffers.values():
             buffer.clear()
         for queue in self._queues:
@@ -382,8 +347,29 @@ class Executor:
         self._deadlines.close()
         self._threads.close()
 
+    def _take_back(self, delivery: Delivery) -> bool:
+        """Did it only wait for a thread? Then it is buffered again, though in no buffer."""
+        if not self._threads.take_back(delivery):
+            return False
+        self.running["thread"] -= 1
+        self._unwatch(delivery)
+        delivery.unstart()
+        return True
+
+    def _hold(self) -> None:
+        """A suspect has the lane: what waits for a thread must not start beside it."""
+        waiting = [delivery for delivery in self._threads.waiting if self._take_back(delivery)]
+        self._buffers["thread"].extendleft(reversed(waiting))
+
     def _remove(self, delivery: Delivery) -> None:
         for buffer in self._buffers.values():
             if delivery in buffer:
                 buffer.remove(delivery)
         self._suspects.remove(delivery)
+
+
+def _is_marked_first(delivery: Delivery) -> bool:
+    """Does its start need a mark that it has not got yet?"""
+    task = delivery.task
+    assert task is not None, "only a known task is started"
+    return delivery.count >= task.task_options.max_deliveries and not delivery.marked

@@ -115,7 +115,7 @@ class Fetcher:
                 queue.lease = await self._broker.agree(queue.keys, queue.lease)
             self._contact.agreed()
             self._groupless = False
-        if self._leases.silent:
+        if self._leases.silent():
             # What is read now could not be renewed. If it is Redis that is away, this fails, and the usual way follows.
             await self._broker.call("PING")
             await asyncio.sleep(SILENT)

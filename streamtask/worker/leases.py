@@ -72,7 +72,6 @@ class Leases:
         """Seconds between two turns."""
         return min(self._contact.lease / 3, 5.0)
 
-    @property
     def silent(self) -> bool:
         """Has nothing been renewed for half a lease (the thread is dead, hangs, or cannot reach Redis)? Then nothing
         may start, for it could not be kept.

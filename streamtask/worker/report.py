@@ -19,6 +19,10 @@ class Reporter:
     def event(self, name: str, level: int, msg: str, **fields: Any) -> None:
         """Something happened, for example `task.retry`; `level` is a logging level."""
 
+    def counted(self) -> bool:
+        """Is a healthy end that came just now not to be told? Then it is counted here, and nobody need look at it."""
+        return False
+
     def done(self, task: str, id: str, attempt: int, duration: float, waited: float) -> None:
         """A task is done; times in seconds. The one event that comes by the ten thousand, so it has a way of its
         own.

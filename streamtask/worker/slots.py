@@ -1,4 +1,6 @@
-"""Threads that run `def` tasks: a hand-off of our own, and completions that reach the loop in batches."""
+"""Threads that run `def` tasks: they take what waits for them by themselves, and what they ended reaches the loop in
+batches.
+"""
 
 from __future__ import annotations
 
@@ -8,55 +10,68 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import Any
 
-from streamtask.context import CURRENT
-from streamtask.outcome import returned
-from streamtask.policy import Outcome, Raised
+from streamtask.policy import Outcome
 from streamtask.worker.delivery import Delivery
-
-Job = tuple[Delivery, tuple[Any, ...], dict[str, Any]]
 
 
 class Threads:
-    """At most `size` daemon threads, started when needed. `ended(delivery, outcome)` is called on the loop; the outcome
-    is None when `may_begin(delivery)`, which is asked in the thread, said no right before the call.
+    """At most `size` daemon threads, started when needed. `attempt(delivery)` is run by a thread, in a context of its
+    own, and gives the outcome, or None when nothing has begun; `ended(pairs)` is called on the loop with what ended.
 
-    One wake-up of the loop serves all completions that are there by then; a future a task would cost ten times as much.
+    More may be submitted than there are threads: who is free takes the next, without a turn of the loop in between.
+    Who takes a delivery out of `_waiting` has it, be it a thread or the loop, which may want it back.
     """
 
     def __init__(
-        self, size: int, may_begin: Callable[[Delivery], bool], ended: Callable[[Delivery, Outcome | None], None]
+        self,
+        size: int,
+        attempt: Callable[[Delivery], Outcome | None],
+        ended: Callable[[list[tuple[Delivery, Outcome | None]]], None],
     ) -> None:
-        self.size, self._may_begin, self._ended = size, may_begin, ended
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.size, self._attempt, self._ended = size, attempt, ended
+        self._waiting: dict[Delivery, None] = {}
+        self._calls: SimpleQueue[Delivery | None] = SimpleQueue()
         self._finished: deque[tuple[Delivery, Outcome | None]] = deque()
         self._threads = 0
-        self._busy = 0
+        self._held = 0  # submitted, and neither taken back nor reported as ended
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def submit(self, job: Job) -> None:
-        """Run a job; the caller keeps to `size` jobs at a time."""
+    def submit(self, delivery: Delivery) -> None:
+        """Run it as soon as a thread is free."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        self._busy += 1
-        if self._busy > self._threads:
+        self._held += 1
+        self._waiting[delivery] = None
+        if self._threads < min(self._held, self.size):
             self._threads += 1
             threading.Thread(target=self._serve, name=f"streamtask-slot-{self._threads}", daemon=True).start()
-        self._jobs.put(job)
+        self._calls.put(delivery)
+
+    def take_back(self, delivery: Delivery) -> bool:
+        """Did no thread have it yet? Then it is the caller's again."""
+        if self._waiting.pop(delivery, self) is self:
+            return False
+        self._held -= 1
+        return True
+
+    @property
+    def waiting(self) -> list[Delivery]:
+        """What no thread has taken yet, the oldest first; threads may take it meanwhile."""
+        return list(self._waiting)
 
     def close(self) -> None:
         """Let idle threads end."""
         for _ in range(self._threads):
-            self._jobs.put(None)
+            self._calls.put(None)
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            delivery, args, kwargs = job
-            begins = self._may_begin(delivery)
-            self._finished.append((delivery, copy_context().run(_run, delivery, args, kwargs) if begins else None))
-            del delivery, args, kwargs, job  # a user's objects must not live until the next job
+        while (delivery := self._calls.get()) is not None:
+            if self._waiting.pop(delivery, self) is self:
+                continue  # it was taken back
+            self._finished.append((delivery, copy_context().run(self._attempt, delivery)))
+            del delivery  # a user's objects must not live until the next one
             if not self._woken:
                 self._woken = True
                 try:
@@ -66,17 +81,6 @@ class Threads:
 
     def _collect(self) -> None:
         self._woken = False  # before the look, so that a completion after it wakes the loop again
-        while self._finished:
-            delivery, outcome = self._finished.popleft()
-            self._busy -= 1
-            self._ended(delivery, outcome)
-
-
-def _run(delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
-    task = delivery.task
-    assert task is not None, "only a known task is started"
-    CURRENT.set(delivery.context)
-    try:
-        return returned(task, task.fn(*args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - SystemExit in a task is the task's failure, never the worker's end
-        return Raised(error)
+        ended = [self._finished.popleft() for _ in range(len(self._finished))]
+        self._held -= len(ended)
+        self._ended(ended)

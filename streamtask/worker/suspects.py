@@ -30,8 +30,8 @@ REMEMBERED = 1000
 
 class Suspects:
     """The lane of one process. The executor sets `ready(delivery, marks)`, which starts or convicts, `lost(delivery)`,
-    `crowded(delivery)`, which gives back, and `busy()` and `full(delivery)`, which tell whether any task runs, and
-    whether all slots are taken.
+    `crowded(delivery)`, which gives back, `begins()`, after which nothing else starts, and `busy()` and
+    `full(delivery)`, which tell whether any task runs, and whether all slots are taken.
 
     First deliveries come here too where `max_deliveries` is 1: every start of theirs is marked, but they need no lane.
     """
@@ -45,6 +45,7 @@ class Suspects:
         self.ready: Callable[[Delivery, int], None] = lambda _delivery, _marks: None
         self.lost: Callable[[Delivery], None] = lambda _delivery: None
         self.crowded: Callable[[Delivery], None] = lambda _delivery: None
+        self.begins: Callable[[], None] = lambda: None
         self.busy: Callable[[], bool] = lambda: False
         self.full: Callable[[Delivery], bool] = lambda _delivery: False
         self._lane: deque[Delivery] = deque()
@@ -106,6 +107,7 @@ class Suspects:
             await self._start([self._first_starts.popleft() for _ in range(min(len(self._first_starts), 200))])
             return
         suspect = self.running = self._lane.popleft()
+        self.begins()
         if await self._proven(suspect) or await self._alone(suspect):
             await self._start([suspect])
         elif suspect.settling:  # given back or lost while it waited

@@ -14,6 +14,7 @@ from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import Arg
 from streamtask.broker.lookup import VALUE_MARK
 from streamtask.options import TaskOptions
+from streamtask.outcome import DONE
 from streamtask.policy import Again, Bury, Failure, Finish, Release, Verdict
 from streamtask.worker.delivery import Delivery
 
@@ -23,6 +24,8 @@ FAILURE_TTL = 24 * 3600.0
 UNIQUE_TTL = 7 * 86_400_000
 #: Number of the first key that items may name, see settle.lua and bury.lua.
 FIRST_EXTRA, FIRST_EXTRA_BURY = 7, 5
+#: What a message's meta may say without leaving anything in Redis that its end must tidy up.
+_LEAVES_NOTHING = frozenset({"ttl", "headers", "parent", "root", "scheduled_for"})
 
 
 @dataclass(slots=True)
@@ -37,11 +40,12 @@ class Batch:
 
 def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
     """May the cheap DONE end it? Only what leaves nothing behind: no result, no unique key, never moved, no mark."""
-    if type(verdict) is not Finish or verdict.state != "done" or verdict.result is not None or verdict.note:
+    if verdict is not DONE and verdict != DONE:
         return False
-    if delivery.alone:
+    message = delivery.message
+    if message is None or delivery.alone or _may_be_marked(delivery):
         return False
-    return delivery.message is not None and not delivery.message.meta and not _may_be_marked(delivery)
+    return not message.meta or message.meta.keys() <= _LEAVES_NOTHING
 
 
 def settle_items(
@@ -191,7 +195,8 @@ def weight(delivery: Delivery, verdict: Verdict) -> int:
 
 
 def _may_be_marked(delivery: Delivery) -> bool:
-    return delivery.task is not None and delivery.count >= delivery.task.task_options.max_deliveries
+    task = delivery.task
+    return task is not None and delivery.count >= task.task_options.max_deliveries
 
 
 def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tuple[bytes, int]:

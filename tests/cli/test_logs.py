@@ -187,7 +187,7 @@ def in_task() -> Iterator[Context]:
     times = {"sent_ms": 0, "started_ms": 0.0, "timeout": None}
     facts = {"queue": "mail", "stream_id": "1-0", "deliveries": 1, "worker": "w", "is_last_attempt": False}
     context = Context(message, **facts, **times)
-    token = CURRENT.set(context)
+    token = CURRENT.set(lambda: context)
     yield context
     CURRENT.reset(token)
 

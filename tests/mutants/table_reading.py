@@ -39,7 +39,7 @@ FETCHER = mutants(
     ),
     (
         "freshness: no reading while leases are silent",
-        "if self._leases.silent:",
+        "if self._leases.silent():",
         "if False:",
         "test_nothing_is_read_while_the_lease_thread_is_silent[redis-8.6]",
     ),

@@ -13,19 +13,19 @@ EXECUTOR = mutants(
     "worker/test_suspects.py",
     (
         "lane: the only place for a suspect",
-        "if delivery.count >= task.task_options.max_deliveries and not delivery.marked:",
+        "if _is_marked_first(delivery):",
         "if False:",
         "test_where_a_second_start_is_forbidden_the_first_one_is_marked[redis-8.6]",
     ),
     (
         "lane: nothing starts beside it",
-        "if self.running[kind] < self._slots[kind] and not self._suspects.running:",
-        "if self.running[kind] < self._slots[kind]:",
+        "if not buffer and self._suspects.running is None and self._takes(delivery):",
+        "if not buffer and self._takes(delivery):",
         "test_what_a_read_brings_beside_a_running_suspect_waits_for_its_end[redis-8.6]",
     ),
     (
         "lane: nothing buffered starts beside it",
-        "if not self._suspects.running and not self.draining:",
+        "if self._suspects.running is None and not self.draining:",
         "if not self.draining:",
         "test_what_a_read_brings_beside_a_running_suspect_waits_for_its_end[redis-8.6]",
     ),
@@ -43,8 +43,8 @@ EXECUTOR = mutants(
     ),
     (
         "mark: a reserved slot is taken",
-        "                self.running[delivery.kind] += 1\n                delivery.reserved = True\n",
-        "                pass\n",
+        "self.running[delivery.kind] += 1\n                self._reserved += 1\n",
+        "self._reserved += 1\n",
         "worker/test_slots.py::test_no_more_run_at_once_than_there_are_slots[False-False-redis-8.6]",
     ),
     (
@@ -55,62 +55,32 @@ EXECUTOR = mutants(
     ),
     (
         "mark: a slot that was kept for it is filled",
-        "            self._suspects.ended(delivery)\n        self.fill()\n\n    def _lost_suspect",
-        "            self._suspects.ended(delivery)\n            self.fill()\n\n    def _lost_suspect",
+        "        self.start(delivery)\n        self.fill()  # ",
+        "        self.start(delivery)  # ",
         "worker/test_waiting.py::test_a_slot_that_was_kept_for_a_mark_is_filled_when_its_message_must_wait_again",
     ),
     (
         "lane: what proves unfit leaves it",
-        "if delivery.settling:\n            self._suspects.ended(delivery)",
-        "if False:\n            self._suspects.ended(delivery)",
+        "        self._conclude(delivery, outcome)\n        self._suspects.ended(delivery)",
+        "        self._conclude(delivery, outcome)",
         "worker/test_waiting.py::test_a_suspect_that_proves_unfit_after_a_renewal_leaves_the_lane",
     ),
     (
-        "freshness: half a lease",
-        FRESH,
-        "return not self._silent()",
-        "worker/test_lease.py::test_what_an_old_answer_brings_is_asked_about_before_it_starts[redis-8.6]",
-    ),
-    (
-        "freshness: a silent lease thread",
-        FRESH,
-        FRESH.removesuffix(" and not self._silent()"),
-        "worker/test_lease.py::test_nothing_that_was_read_starts_while_the_lease_thread_is_silent[redis-8.6]",
-    ),
-    (
         "freshness: asked before it is prepared",
-        "if not self._surely_ours(delivery):\n            self._ask(delivery)",
+        "if not self._attempts.surely_ours(delivery):\n            self._ask(delivery)",
         "if False:\n            self._ask(delivery)",
         "worker/test_waiting.py::test_a_suspect_that_proves_unfit_after_a_renewal_leaves_the_lane",
     ),
     (
-        "freshness: asked right before a coroutine begins",
-        "if not self._surely_ours(delivery):\n            self._ended(delivery, None)",
-        "if False:\n            self._ended(delivery, None)",
-        f"worker/test_waiting.py::{TAKEN}[coroutine-False-valkey-8.1]",
-    ),
-    (
-        "freshness: what has not begun has not started",
-        "delivery.started_ms = State.BUFFERED, 0.0, 0",
-        "delivery.started_ms = State.BUFFERED, 0.0, delivery.started_ms",
-        f"worker/test_waiting.py::{STOOD_STILL}[coroutine-1-valkey-8.1]",
-    ),
-    (
-        "freshness: what has not begun was not stopped",
-        "delivery.runner, delivery.entered, delivery.stopped_as = None, False, None",
-        "delivery.runner, delivery.entered = None, False",
-        f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
-    ),
-    (
         "freshness: what has not begun asks",
-        "        else:\n            self._ask(delivery)\n        self.fill()\n",
-        "        self.fill()\n",
+        "        else:\n            self._ask(delivery)\n\n    def fill",
+        "\n    def fill",
         f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
     ),
     (
         "freshness: the slot of what has not begun is free",
-        "            self._ask(delivery)\n        self.fill()\n",
-        "            self._ask(delivery)\n",
+        "        self._end(delivery, outcome)\n        self.fill()\n\n    def _threads_ended",
+        "        self._end(delivery, outcome)\n\n    def _threads_ended",
         f"worker/test_waiting.py::{STOOD_STILL}[coroutine-1-valkey-8.1]",
     ),
     (
@@ -175,14 +145,84 @@ EXECUTOR = mutants(
     ),
 )
 
-SLOTS = mutants(
-    "worker/slots.py",
+ATTEMPTS = mutants(
+    "worker/attempts.py",
     "worker/test_waiting.py",
     (
-        "freshness: asked right before a thread begins",
-        "begins = self._may_begin(delivery)",
-        "begins = True",
+        "freshness: half a lease",
+        FRESH,
+        "return not self._silent()",
+        "worker/test_lease.py::test_what_an_old_answer_brings_is_asked_about_before_it_starts[redis-8.6]",
+    ),
+    (
+        "freshness: a silent lease thread",
+        FRESH,
+        FRESH.removesuffix(" and not self._silent()"),
+        "worker/test_lease.py::test_nothing_that_was_read_starts_while_the_lease_thread_is_silent[redis-8.6]",
+    ),
+    (
+        "freshness: asked right before its function begins",
+        "if not self.surely_ours(delivery):",
+        "if False:",
+        f"{TAKEN}[coroutine-False-valkey-8.1]",
         f"{TAKEN}[thread-False-valkey-8.1]",
+    ),
+)
+
+THREADS = mutants(
+    "worker/executor.py",
+    "worker/test_threads.py",
+    (
+        "threads: what waits too long goes back",
+        "if delivery.received_at < limit and self._take_back(delivery):",
+        "if False:",
+        "test_what_waits_for_a_thread_is_given_back_when_it_waits_too_long[valkey-8.1]",
+    ),
+    (
+        "threads: what waits at a stop goes back",
+        "        for delivery in self._threads.waiting:\n            self._take_back(delivery)\n        for buffer",
+        "        for buffer",
+        "test_what_waits_for_a_thread_at_a_stop_goes_back_uncounted[valkey-8.1]",
+    ),
+    (
+        "threads: what was taken while it waited does not run",
+        "if delivery.state is State.RUNNING and not self._take_back(delivery):",
+        "if delivery.state is State.RUNNING:",
+        "test_what_was_taken_while_it_waited_for_a_thread_does_not_run[valkey-8.1]",
+    ),
+    (
+        "threads: nothing that waits starts beside a suspect",
+        "suspects.crowded, suspects.begins = self._crowded_suspect, self._hold",
+        "suspects.crowded = self._crowded_suspect",
+        "test_beside_a_suspect_nothing_starts_that_waited_for_a_thread[valkey-8.1]",
+    ),
+    (
+        "threads: no mark before one is free",
+        " and not _is_marked_first(delivery)\n",
+        "\n",
+        "test_no_start_is_marked_before_a_thread_is_free[valkey-8.1]",
+    ),
+)
+
+DEADLINES = mutants(
+    "worker/deadlines.py",
+    "worker/test_threads.py",
+    (
+        "timeout: from the start",
+        "(delivery.started_at or now) + timeout",
+        "(delivery.started_at or delivery.received_at) + timeout",
+        "test_a_timeout_counts_from_the_start_not_from_the_wait_for_a_thread[valkey-8.1]",
+    ),
+)
+
+SLOTS = mutants(
+    "worker/slots.py",
+    "worker/test_threads.py",
+    (
+        "threads: who takes it has it",
+        "if self._waiting.pop(delivery, self) is self:\n                continue",
+        "self._waiting.pop(delivery, self)\n            if False:\n                continue",
+        "test_what_was_taken_while_it_waited_for_a_thread_does_not_run[valkey-8.1]",
     ),
 )
 
@@ -200,6 +240,18 @@ DELIVERY = mutants(
         "return self.id.decode()",
         'return ""',
         "test_suspects_without_an_id_are_told_apart_by_their_entries[redis-8.6]",
+    ),
+    (
+        "freshness: what has not begun has not started",
+        "self.started_ms = State.BUFFERED, 0.0, 0",
+        "self.started_ms = State.BUFFERED, 0.0, self.started_ms",
+        f"worker/test_waiting.py::{STOOD_STILL}[coroutine-1-valkey-8.1]",
+    ),
+    (
+        "freshness: what has not begun was not stopped",
+        "self.runner, self.entered, self.stopped_as = None, False, None",
+        "self.runner, self.entered = None, False",
+        f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
     ),
 )
 
@@ -250,4 +302,4 @@ SUSPECTS = mutants(
     ),
 )
 
-ALL = [*EXECUTOR, *SLOTS, *DELIVERY, *SUSPECTS]
+ALL = [*EXECUTOR, *ATTEMPTS, *THREADS, *DEADLINES, *SLOTS, *DELIVERY, *SUSPECTS]

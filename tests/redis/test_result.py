@@ -202,10 +202,11 @@ async def test_a_blocking_get_in_a_loop_is_refused(shop: Shop) -> None:
 
 def test_a_blocking_get_in_a_task_must_be_meant(shop: Shop) -> None:
     result = shop.pack.delay(5)
-    token = CURRENT.set(
-        Context(Message("2f", "t"), queue="q", stream_id="1-1", deliveries=1, worker="w", sent_ms=0, started_ms=0,
-                timeout=None, is_last_attempt=False)
+    running = Context(
+        Message("2f", "t"), queue="q", stream_id="1-1", deliveries=1, worker="w", sent_ms=0, started_ms=0,
+        timeout=None, is_last_attempt=False,
     )  # fmt: skip
+    token = CURRENT.set(lambda: running)
     try:
         with pytest.raises(WouldBlock, match="waits for a slot while it occupies one"):
             result.get(1)

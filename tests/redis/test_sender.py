@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -195,7 +196,7 @@ def test_what_a_task_sends_names_its_parent_and_root(shop: Shop, send: Send) -> 
         )  # fmt: skip
 
     for meta in ({}, {"parent": "1f", "root": "0f"}):
-        token = CURRENT.set(running(meta))
+        token = CURRENT.set(partial(running, meta))
         try:
             send(shop.pack, 1)
         finally:

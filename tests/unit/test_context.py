@@ -7,6 +7,7 @@ import contextvars
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_it_is_the_same_in_threads_and_tasks_that_the_task_starts() -> None:
         return current()
 
     async def task() -> list[Context]:
-        CURRENT.set(now)
+        CURRENT.set(lambda: now)
         return [current(), await child(), await asyncio.create_task(child()), await asyncio.to_thread(current)]
 
     assert contextvars.copy_context().run(asyncio.run, task()) == [now] * 4
@@ -81,7 +82,7 @@ def test_it_is_the_same_in_threads_and_tasks_that_the_task_starts() -> None:
 
 def test_two_tasks_side_by_side_do_not_see_each_other() -> None:
     async def task(n: int) -> str:
-        CURRENT.set(context(Message(str(n), "t")))
+        CURRENT.set(partial(context, Message(str(n), "t")))
         await asyncio.sleep(0)
         return current().id
 

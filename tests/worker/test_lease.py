@@ -412,7 +412,7 @@ async def test_nothing_is_read_while_the_lease_thread_is_silent(lab: Lab) -> Non
 
     async with lab.worker(lease=LEASE) as worker:
         turn, worker.leases._turn = worker.leases._turn, broken  # type: ignore[method-assign]
-        await aeventually(lambda: worker.leases.silent)
+        await aeventually(worker.leases.silent)
         await aeventually(lambda: not worker.fetcher.waits)
         result = await task.adelay()
         until = time.monotonic() + LEASE
@@ -440,13 +440,14 @@ async def test_nothing_that_was_read_starts_while_the_lease_thread_is_silent(
         await lab.empty()
         await task.adelay_many((n,) for n in range(1000, 1010))
         await aeventually(lambda: starts[-1] == 1000 and len(lab.pending()) == 10)
-        monkeypatch.setattr(Leases, "silent", True)
+        monkeypatch.setattr(Leases, "silent", lambda _self: True)
+        monkeypatch.setattr(worker.executor._attempts, "_silent", lambda: True)
         gate.set()
         await aeventually(lambda: worker.executor.running["coroutine"] == 0)
         until = time.monotonic() + 0.5
         await aeventually(lambda: time.monotonic() > until or starts[-1] != 1000)
         assert starts[-1] == 1000
-        monkeypatch.setattr(Leases, "silent", False)
+        monkeypatch.undo()
         await lab.empty()
     assert len(starts) == 510
 

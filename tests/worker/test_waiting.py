@@ -11,7 +11,6 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamtask import current
-from streamtask.broker.broker import Entry
 from streamtask.broker.keys import GROUP, RELEASED, QueueKeys
 from streamtask.broker.link import Arg, Command, ResponseError
 from streamtask.policy import TimedOut
@@ -20,53 +19,9 @@ from streamtask.worker import Worker, suspects
 from streamtask.worker.delivery import Delivery, QueueState, State
 from tests.servers import StartServer
 from tests.support import aeventually, eventually
+from tests.worker.by_hand import admit, again, asked_only, deaf, hold
 from tests.worker.conftest import MakeLab
 from tests.worker.kit import Lab, one_server
-
-
-async def hold(lab: Lab, worker: Worker, deliveries: int) -> Entry:
-    """The next message that waits is the worker's by now, though its answer is still under way."""
-    (entry,) = lab.ghost(count=1, name=worker.consumer)
-    return again(lab, worker, entry, deliveries)
-
-
-def again(lab: Lab, worker: Worker, entry: bytes, deliveries: int) -> Entry:
-    """The worker has taken its own message once more."""
-    command = ("XCLAIM", lab.keys().stream, GROUP, worker.consumer, 0, entry, "RETRYCOUNT", deliveries)
-    lab.client.execute_command(*command)
-    ((_, fields),) = lab.client.xrange(lab.keys().stream, entry, entry)
-    return Entry(entry, [part for pair in fields.items() for part in pair], deliveries)
-
-
-async def deaf(worker: Worker) -> Callable[[], None]:
-    """It reads nothing any more; the test brings it what it shall have. Gives what ends this."""
-    demand = worker.executor.demand
-    worker.executor.demand = lambda _kinds: 0  # type: ignore[method-assign]
-    turns = worker.fetcher._turns
-    while worker.fetcher._turns == turns:  # until it has looked for room and found none
-        worker.executor.roomy.set()
-        await worker.broker.unblock()
-        await asyncio.sleep(0.01)
-
-    def hears() -> None:
-        worker.executor.demand = demand  # type: ignore[method-assign]
-        worker.executor.roomy.set()
-
-    return hears
-
-
-def admit(lab: Lab, worker: Worker, entry: Entry, age: float = 0.0) -> Delivery:
-    """The answer arrives, `age` seconds after it was asked for."""
-    worker.fetcher._gap = lambda: age
-    worker.fetcher._admit([(lab.keys().stream, [entry])], time.monotonic() - age)
-    return worker.queues[0].held[entry.id]
-
-
-def asked_only(worker: Worker) -> list[Delivery]:
-    """From here on, who waits for a renewal is only noted."""
-    asked: list[Delivery] = []
-    worker.executor._refresh = worker._refresh = asked.append  # type: ignore[method-assign]
-    return asked
 
 
 @one_server
@@ -250,10 +205,10 @@ async def test_a_suspect_that_proves_unfit_after_a_renewal_leaves_the_lane(lab: 
         asked = asked_only(worker)
         lab.client.xadd(lab.keys().stream, {"task": "work", "id": "unfit", "args": '{"n": "no number"}'})
         entry = await hold(lab, worker, 3)
-        worker.executor._silent = lambda: True
+        worker.executor._attempts._silent = lambda: True
         unfit = admit(lab, worker, entry)
         await aeventually(lambda: asked == [unfit])
-        worker.executor._silent = lambda: False
+        worker.executor._attempts._silent = lambda: False
         worker.executor.resume(unfit)
         hears()
         await task.adelay(1)
@@ -362,10 +317,10 @@ async def test_a_redis_that_refuses_writes_was_away_also_for_who_holds_nothing(
 
         idle.leases._turn = noting_turn  # type: ignore[method-assign]
         lab.client.replicaof("127.0.0.1", 1)  # nobody is there, but from now on it refuses to write
-        await aeventually(lambda: refused and idle.leases.silent)  # not only because this machine stood still
+        await aeventually(lambda: refused and idle.leases.silent())  # not only because this machine stood still
         before = time.monotonic()
         lab.client.replicaof("NO", "ONE")
-        await aeventually(lambda: not idle.leases.silent)
+        await aeventually(lambda: not idle.leases.silent())
         assert idle.fetcher._contact.claims_from > before
         gate.set()
         await lab.empty()
