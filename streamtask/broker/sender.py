@@ -7,9 +7,10 @@ import os
 import time
 import weakref
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from streamtask.address import Address, safe_url
+from streamtask.broker.bundles import Bundles
 from streamtask.broker.link import CONNECTION_ERRORS, LinkPool, SyncLinkPool
 from streamtask.broker.outgoing import Outgoing
 from streamtask.broker.sending import Again, Receipts, Sending, Turn
@@ -21,6 +22,13 @@ T = TypeVar("T")
 Steps = Generator[Turn, list[Any], T]
 
 
+class _Client(NamedTuple):
+    """What sends in one event loop."""
+
+    pool: LinkPool
+    bundles: Bundles
+
+
 class Sender:
     """One app's clients in this process: an asyncio pool a loop, and one blocking pool; all dropped after a fork."""
 
@@ -29,7 +37,7 @@ class Sender:
         self._url, self._timeout = where.url, timeout
         self._sending = Sending(namespace, timeout)
         self._sync: SyncLinkPool | None = None
-        self._loops: dict[asyncio.AbstractEventLoop, LinkPool] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, _Client] = {}
         ref = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget(ref()))
 
@@ -42,6 +50,8 @@ class Sender:
 
     async def asend(self, outgoing: Sequence[Outgoing]) -> Receipts:
         """The asyncio twin of `send`."""
+        if len(outgoing) == 1 and not outgoing[0].scripted:
+            return [await self._client().bundles.send(outgoing[0])]
         return await self.adrive(self._sending.send(outgoing))
 
     def drive(self, steps: Steps[T]) -> T:
@@ -67,7 +77,7 @@ class Sender:
 
     async def adrive(self, steps: Steps[T]) -> T:
         """Carry a conversation over the running loop's client."""
-        pool = self._pool()
+        pool = self._client().pool
         try:
             turn = next(steps)
             while True:
@@ -85,15 +95,18 @@ class Sender:
             found: T = end.value
             return found
 
-    def _pool(self) -> LinkPool:
+    def _client(self) -> _Client:
+        """The running loop's."""
         loop = asyncio.get_running_loop()
-        pool = self._loops.get(loop)
-        if pool is None:
+        client = self._loops.get(loop)
+        if client is None:
             for known in list(self._loops):
                 if known.is_closed():  # nobody can close its connections any more; they end with their pool
                     self._loops.pop(known, None)
-            pool = self._loops[loop] = LinkPool(self.url(), timeout=self._timeout)
-        return pool
+            pool = LinkPool(self.url(), timeout=self._timeout)
+            bundles = Bundles(lambda items: self.adrive(self._sending.send_apart(items)))
+            client = self._loops[loop] = _Client(pool, bundles)
+        return client
 
     def url(self) -> str:
         """The server's URL. A private server is started here when the address asks for one and it does not run (any
@@ -124,9 +137,9 @@ class Sender:
 
     async def aclose(self) -> None:
         """Close the running loop's client; it opens again when needed."""
-        pool = self._loops.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.close()
+        client = self._loops.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.pool.close()
 
 
 #: Clients that a forked child found in its memory. Kept, for to close them would end the parent's connections.

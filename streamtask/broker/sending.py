@@ -11,6 +11,7 @@ A plain XADD, on other servers, stays in doubt: MaybeSent.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import time
@@ -106,14 +107,11 @@ class Sending:
     def send(self, outgoing: Sequence[Outgoing]) -> Generator[Turn, list[Any], Receipts]:
         """Send all, a chunk a round trip. Raises SendError, or MaybeSent when some are in doubt, with `errors`."""
         receipts: Receipts = []
-        pids = self._pids  # a child that was forked meanwhile has another list
-        pid = ""
-        with suppress(IndexError):  # none is free
-            pid = pids.pop()
+        pids, pid = self._free_pid()
         try:
             for start in range(0, len(outgoing), CHUNK):
-                items, pid = outgoing[start : start + CHUNK], pid or os.urandom(8).hex()
-                chunk = Chunk(items, [self._command(item, pid, place) for place, item in enumerate(items)])
+                pid = pid or os.urandom(8).hex()
+                chunk = self._chunk(outgoing[start : start + CHUNK], pid)
                 try:
                     yield from self._exchange(chunk)
                 except SendError as error:
@@ -127,6 +125,33 @@ class Sending:
             if pid:
                 pids.append(pid)
         return receipts
+
+    def send_apart(self, outgoing: Sequence[Outgoing]) -> Generator[Turn, list[Any], Receipts]:
+        """Send messages of several callers, at most CHUNK, in one round trip; what fails of one is told to nobody else.
+
+        Raises nothing: each gets its receipt, or the SendError that it would have got alone.
+        """
+        pids, pid = self._free_pid()
+        chunk = self._chunk(outgoing, pid)
+        try:
+            yield from self._exchange(chunk)
+        except SendError as error:
+            self._reached = False
+            return _apart(error, chunk)
+        finally:
+            if not chunk.doubt:
+                pids.append(pid)
+        return chunk.receipts()
+
+    def _free_pid(self) -> tuple[list[str], str]:
+        """A producer id, and the list to put it back into: a child that was forked meanwhile has another one."""
+        pids = self._pids
+        with suppress(IndexError):  # none is free
+            return pids, pids.pop()
+        return pids, os.urandom(8).hex()
+
+    def _chunk(self, items: Sequence[Outgoing], pid: str) -> Chunk:
+        return Chunk(items, [self._command(item, pid, place) for place, item in enumerate(items)])
 
     def _command(self, item: Outgoing, pid: str, place: int) -> Command:
         if item.scripted:
@@ -243,6 +268,22 @@ def _set_up(stream: str) -> Command:
 
 def _is_plain(command: Command) -> bool:
     return command[0] == "XADD" and command[2] == "*"
+
+
+def _apart(error: SendError, chunk: Chunk) -> Receipts:
+    """What became of each message of a chunk that failed; who is without an answer gets an error of its own."""
+    receipts: Receipts = []
+    left = set(chunk.left)
+    for i, (item, reply) in enumerate(zip(chunk.items, chunk.replies, strict=True)):
+        if i not in left:
+            receipts.append(reply if isinstance(reply, Exception) else item.receipt(reply))
+            continue
+        alone = Chunk([item], [chunk.commands[i]])
+        alone.doubt = chunk.doubt
+        own = _told(copy.copy(error), [], alone, [item])
+        own.__cause__ = error.__cause__
+        receipts.append(own)
+    return receipts
 
 
 def _told(error: SendError, receipts: Receipts, chunk: Chunk, outgoing: Sequence[Outgoing]) -> SendError:
