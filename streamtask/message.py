@@ -74,6 +74,12 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
+def new_ids(count: int) -> list[str]:
+    """Many of them, for one question to the kernel."""
+    text = os.urandom(16 * count).hex()
+    return [text[i : i + 32] for i in range(0, 32 * count, 32)]
+
+
 def decode(entry_id: str, flat: Sequence[bytes]) -> Message:
     """Read a message from an entry's flat fields; raises `Unreadable` with the reason."""
     if len(flat) == 6 and flat[::2] == _PLAIN:  # as we write nearly all of them

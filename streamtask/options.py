@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic_core import ValidationError, from_json, to_json
@@ -234,6 +235,11 @@ class CallOptions:
         self.__dict__.update(checks.checked("a call", options, _CALL), given=frozenset(options))
         if self.countdown is not None and self.eta is not None:
             raise ValueError("give countdown (seconds from now) or eta (a datetime), not both")
+
+    @cached_property
+    def plain(self) -> bool:
+        """May the message be sent at once, under any id?"""
+        return self.countdown is None and self.eta is None and self.message_id is None
 
     def over(self, defaults: CallOptions) -> CallOptions:
         """These options where they were given, the defaults elsewhere."""

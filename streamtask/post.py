@@ -132,7 +132,10 @@ class Post:
     def _fits(self, outgoing: Sequence[Outgoing]) -> None:
         limit = self.settings.max_message_bytes
         for item in outgoing:
-            size = sum(map(len, item.message.fields()[1::2]))
+            message = item.message
+            size = len(message.task) + len(message.id) + len(message.args)
+            if message.meta:
+                size = sum(map(len, message.fields()[1::2]))
             if size > limit:
                 raise MessageTooLarge(
                     f"{item.message.task}: the message takes {size:,} bytes, {limit:,} are allowed (max_message_bytes)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVa
 
 from streamtask.context import current
 from streamtask.errors import AlreadyQueued
+from streamtask.message import new_ids
 from streamtask.options import CallOptions, CallOptionsDict, TaskOptions
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
@@ -122,23 +123,23 @@ class Task(Generic[P, R]):
         return self.signature.bind(args, kwargs)
 
     def _all(self, calls: Iterable[Call[R] | tuple[Any, ...] | Mapping[str, Any]]) -> list[Outgoing]:
-        outgoing = []
-        for call in calls:
-            if isinstance(call, Call):
-                if call.task.name != self.name:
-                    raise TypeError(f"{self.name}.delay_many() was given a call of {call.task.name}")
-                outgoing.append(self._outgoing(call.values))
-            elif isinstance(call, tuple):
-                outgoing.append(self._outgoing(self._bind(call, {})))
-            elif isinstance(call, Mapping):
-                outgoing.append(self._outgoing(self._bind((), call)))
-            else:
-                raise TypeError(f"{self.name}.delay_many() takes task.s(...), tuples or dicts, not {call!r:.80}")
-        return outgoing
+        values = [self._values(call) for call in calls]  # all are checked before the first is sent
+        return [self._outgoing(one, id) for one, id in zip(values, new_ids(len(values)), strict=True)]
 
-    def _outgoing(self, values: Mapping[str, Any]) -> Outgoing:
-        call, options = self._call, self.task_options
-        lock = self.unique_lock(values)
+    def _values(self, call: Call[R] | tuple[Any, ...] | Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(call, Call):
+            if call.task.name != self.name:
+                raise TypeError(f"{self.name}.delay_many() was given a call of {call.task.name}")
+            return call.values
+        if isinstance(call, tuple):
+            return self._bind(call, {})
+        if isinstance(call, Mapping):
+            return self._bind((), call)
+        raise TypeError(f"{self.name}.delay_many() takes task.s(...), tuples or dicts, not {call!r:.80}")
+
+    def _outgoing(self, values: Mapping[str, Any], fresh_id: str | None = None) -> Outgoing:
+        call, options, post = self._call, self.task_options, self._post
+        lock = self.unique_lock(values) if options.unique is not None else None
         meta: dict[str, Any] = {}
         expires = call.expires if call.expires is not None else options.expires
         if expires is not None:
@@ -148,9 +149,8 @@ class Task(Generic[P, R]):
         if call.headers:
             meta["headers"] = dict(call.headers)
         args = self.signature.dump(self.name, values)
-        return self._post.build(
-            self._post.keys(self.queue), self.name, self.queue, args, meta, call, lock, current(None)
-        )
+        queue = self.queue
+        return post.build(post.keys(queue), self.name, queue, args, meta, call, lock, current(None), fresh_id)
 
     def _results(self, outgoing: list[Outgoing], receipts: list[Receipt]) -> list[Result[R]]:
         unique = self.task_options.unique

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import redis.asyncio.connection as aio
@@ -40,7 +40,7 @@ Command: TypeAlias = Sequence[Arg]
 #: Seconds to wait for a connection, and for an answer that does not block.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 5.0
 #: Bytes beyond which commands are sent in more than one piece, so that large ones are not copied once more.
-PIECE = 65_536
+PIECE = 32_768
 
 #: What a disconnected or unreachable server looks like.
 CONNECTION_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -95,9 +95,8 @@ def call_of(script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Command
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
-def packed(commands: Sequence[Command]) -> list[bytes]:
-    """Commands as bytes to send, some tens of KiB a piece. By hiredis alone: redis-py looks at each argument first."""
-    pieces: list[bytes] = []
+def packed(commands: Sequence[Command]) -> Iterator[bytes]:
+    """Commands as bytes to send, some KiB a piece. By hiredis alone: redis-py looks at each argument first."""
     piece: list[bytes] = []
     size = 0
     for command in commands:
@@ -105,9 +104,10 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
         piece.append(data)
         size += len(data)
         if size > PIECE:
-            pieces.append(b"".join(piece))
+            yield b"".join(piece)
             piece, size = [], 0
-    return [*pieces, b"".join(piece)]
+    if piece:
+        yield b"".join(piece)
 
 
 class Link:
@@ -179,12 +179,11 @@ class Link:
 
     async def _exchange(self, commands: Sequence[Command], replies: list[Any]) -> None:
         connection = self._connection
-        await connection.send_packed_command(packed(commands), check_health=False)
+        await connection.send_packed_command(list(packed(commands)), check_health=False)
+        # The parser's own, which gives refusals as replies; the connection's looks up its host's name for each.
+        read = connection._parser.read_response
         for _ in commands:
-            try:
-                replies.append(await connection.read_response())
-            except ResponseError as error:
-                replies.append(error)
+            replies.append(await read())  # noqa: PERF401 - what came before an error is kept
 
 
 class LinkPool:
@@ -252,12 +251,11 @@ class SyncLink:
             connection = self._connection
             connection.connect()
             try:
+                # Piece by piece: Redis is at work on the first ones while the others are packed.
                 connection.send_packed_command(packed(commands), check_health=False)
+                read = connection._parser.read_response  # as in Link
                 for _ in commands:
-                    try:
-                        replies.append(connection.read_response())
-                    except ResponseError as error:
-                        replies.append(error)
+                    replies.append(read())  # noqa: PERF401 - what came before an error is kept
                 return replies
             except BaseException as error:
                 connection.disconnect()

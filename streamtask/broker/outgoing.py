@@ -94,9 +94,15 @@ def build(
     call: CallOptions,
     lock: tuple[str, int, str] | None,
     context: Context | None,
+    fresh_id: str | None = None,
 ) -> Outgoing:
-    """A message and how it must be sent. `lock` is a unique key: its hash, its ttl in ms, the meta's `unique`."""
-    message_id = call.message_id or new_id()
+    """A message and how it must be sent. `lock` is a unique key: its hash, its ttl in ms, the meta's `unique`.
+
+    `fresh_id` is its id if the caller of the task chose none.
+    """
+    message_id = call.message_id or fresh_id or new_id()
+    if context is None and lock is None and call.plain:
+        return Outgoing(Message(message_id, task, args, meta), queue, keys)
     unique = ((keys.unique(task, lock[0]), lock[1]),) if lock is not None else ()
     if context is not None:
         meta = {**meta, "parent": context.id, "root": context.root}
