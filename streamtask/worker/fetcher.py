@@ -57,7 +57,7 @@ class Fetcher:
         self._revive, self._gap, self._burst = revive, gap, burst
         self._stopping = asyncio.Event()
         self._flowing: set[str] = set()  # streams that had something at the last read
-        self._reading: asyncio.Future[Found] | None = None
+        self._reading: asyncio.Future[Any] | None = None  # done when the read that waits has ended
         self._asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asking.set_result(None)
         self._turns = 0
@@ -149,9 +149,18 @@ class Fetcher:
         It names only queues that have room, so it is ended as soon as another one has room too: else an idle queue
         would keep a busy one waiting for slots that are free.
         """
-        reading = self._reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), longest))
         left_out = [queue for queue in self._queues if all(keys is not queue.keys for keys, _ in wants)]
-        while left_out and not reading.done():
+        if (
+            not left_out
+        ):  # as nearly always: what comes is started a turn of the loop earlier without a Task for the read
+            ended = self._reading = asyncio.get_running_loop().create_future()
+            try:
+                return await self._broker.fetch(_one_count(wants), longest)
+            finally:
+                ended.set_result(None)
+        reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), longest))
+        self._reading = reading
+        while not reading.done():
             roomy = asyncio.ensure_future(self._executor.roomy.wait())
             await asyncio.wait({reading, roomy}, return_when=asyncio.FIRST_COMPLETED)
             roomy.cancel()
@@ -161,7 +170,7 @@ class Fetcher:
                     await self._end(reading)
         return await reading
 
-    async def _end(self, reading: asyncio.Future[Found]) -> None:
+    async def _end(self, reading: asyncio.Future[Any]) -> None:
         """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet.
 
         The asking goes over another connection. When that one is silent, what was read must not wait for it: nobody
