@@ -21,6 +21,7 @@ from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
 from streamtask.schedule import Schedule, ScheduleOptionsDict
 from streamtask.signature import dump_arguments
+from streamtask.size import show
 from streamtask.task import AsyncTask, SyncTask, Task
 
 if TYPE_CHECKING:
@@ -208,7 +209,13 @@ class StreamTask:
                 f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name="
             )
         kind: type[Task[..., Any]] = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
-        task = kind(fn, name, options.over(self.defaults), self.post)
+        effective = options.over(self.defaults)
+        if options.max_memory is not None and not effective.process:  # among an app's defaults it is for those that are
+            raise TypeError(
+                f"{name}: max_memory={show(options.max_memory)!r} is for tasks in a child process, and this one runs "
+                f"inside the worker; add process=True, or leave max_memory out"
+            )
+        task = kind(fn, name, effective, self.post)
         self.post.queues.add(task.queue)
         self.tasks[name] = task
         return task

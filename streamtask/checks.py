@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from streamtask.duration import seconds
+from streamtask.size import in_bytes
 
 #: Names of apps, queues and schedules: what is safe in a key, a shell and a URL.
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -95,6 +96,11 @@ def optional(check: Check) -> Check:
 def duration(value: object) -> float:
     """Seconds, of a number, timedelta or text."""
     return seconds(value)
+
+
+def size(value: object) -> int:
+    """Bytes, of a whole number or text with a unit."""
+    return in_bytes(value)
 
 
 def checked(what: str, options: Mapping[str, object], checks: Mapping[str, Check]) -> dict[str, Any]:

@@ -142,6 +142,7 @@ class TaskOptionsDict(TypedDict, total=False):
     result: bool
     result_ttl: float | timedelta
     process: bool
+    max_memory: int | str | None
     idempotent: bool
     unknown_grace: float | timedelta | None
     log_args: bool
@@ -149,7 +150,7 @@ class TaskOptionsDict(TypedDict, total=False):
 
 @dataclass(frozen=True, init=False)
 class TaskOptions:
-    """Options of a task, in seconds; an app's `defaults` are overridden by the task's own, those by the call's.
+    """Options of a task, in seconds and bytes; an app's `defaults` yield to the task's own, those to the call's.
 
     Raises TypeError for an unknown option and ValueError for a bad value, so that a typo fails at import.
     """
@@ -165,6 +166,7 @@ class TaskOptions:
     result: bool = True
     result_ttl: float = 900.0
     process: bool = False
+    max_memory: int | None = None
     idempotent: bool = True
     unknown_grace: float | None = None
     log_args: bool = False
@@ -201,6 +203,7 @@ _TASK: Mapping[str, checks.Check] = {
     "result": checks.flag,
     "result_ttl": checks.duration,
     "process": checks.flag,
+    "max_memory": checks.optional(checks.size),
     "idempotent": checks.flag,
     "unknown_grace": checks.optional(checks.duration),
     "log_args": checks.flag,

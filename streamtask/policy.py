@@ -14,6 +14,7 @@ from typing import Any, Literal
 from streamtask.duration import seconds
 from streamtask.message import Message
 from streamtask.options import RetryPolicy, TaskOptions
+from streamtask.size import show
 from streamtask.steering import Reject, Retry, Snooze
 
 #: Seconds that a message waits before it is offered again to a worker that may know it.
@@ -89,6 +90,14 @@ class TimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class OverMemory:
+    """The child process that ran it held `used` bytes, with what it had started; its `max_memory` allows `allowed`."""
+
+    used: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Misfit:
     """This worker cannot run it: `decode`, `unknown_task`, `arguments` or `result`."""
 
@@ -137,7 +146,7 @@ class Lost:
     """The lease went to another worker; whatever this one knows is no longer its to say."""
 
 
-Outcome = Returned | Raised | TimedOut | Misfit | Late | Poison | Stopped | Died | Decided | Lost
+Outcome = Returned | Raised | TimedOut | OverMemory | Misfit | Late | Poison | Stopped | Died | Decided | Lost
 
 
 # -- verdicts: what is written to Redis --------------------------------------------------------------------------------
@@ -205,8 +214,8 @@ def decide(facts: Facts, outcome: Outcome) -> Verdict:
             return Finish("done", result)
         case Raised(error):
             return _raised(facts, error)
-        case TimedOut(timeout):
-            return _failed(facts, Failure("TimeoutError", f"took longer than its timeout of {timeout:g} s"))
+        case TimedOut() | OverMemory():
+            return _failed(facts, _overrun(outcome))
         case Misfit(reason, failure):
             return _misfit(facts, reason, failure)
         case Late():
@@ -221,6 +230,13 @@ def decide(facts: Facts, outcome: Outcome) -> Verdict:
             return verdict
         case Lost():
             return Drop()
+
+
+def _overrun(outcome: TimedOut | OverMemory) -> Failure:
+    if isinstance(outcome, TimedOut):
+        return Failure("TimeoutError", f"took longer than its timeout of {outcome.timeout:g} s")
+    text = f"it used {show(outcome.used)}, {show(outcome.allowed)} are allowed (max_memory)"
+    return Failure("MemoryLimitExceeded", text)
 
 
 def _interrupted(facts: Facts, outcome: Stopped | Died) -> Verdict:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from streamtask import memory, size
 from streamtask._version import __version__
 from streamtask.address import Address, safe_url
 from streamtask.app import StreamTask
@@ -123,6 +124,9 @@ def warnings(app: StreamTask, server: Server) -> list[str]:
     if threads:
         fix = "use process=True, make them `async def`, or let them look at current().cancelled"
         found.append(f"thread tasks with a timeout cannot be killed: {', '.join(sorted(threads))} ({fix})")
+    limited = [t.name for t in app.tasks.values() if t.task_options.max_memory is not None and t.kind == "child"]
+    if limited and not memory.KNOWS_OTHERS:
+        found.append(f"max_memory is kept on Linux only, so there is no limit here: {', '.join(sorted(limited))}")
     return found
 
 
@@ -154,6 +158,8 @@ def _about(app: StreamTask, task: Task[..., Any]) -> str:
         parts.append("retries for ever" if options.max_retries is None else f"retries {options.max_retries}")
     if options.timeout is not None:
         parts.append(f"timeout {show(options.timeout)}")
+    if options.max_memory is not None and task.kind == "child":
+        parts.append(f"memory {size.show(options.max_memory)}")
     if options.unique is not None:
         by = options.unique.by
         parts.append("unique" if by is None else "unique by function" if callable(by) else f"unique {','.join(by)}")

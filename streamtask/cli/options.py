@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from streamtask.duration import seconds
+from streamtask.size import in_bytes
 
 Format = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -91,9 +91,6 @@ class Rate(click.ParamType[float]):
         return rate
 
 
-_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
 class Size(click.ParamType[int]):
     """Bytes, from text with a unit: 512MiB, 1.5GiB, 500MB. A bare number is refused: others take it for KiB."""
 
@@ -101,13 +98,10 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The value in bytes."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B)", str(value).strip(), re.IGNORECASE)
-        number = round(float(found[1]) * _BYTES[found[2].upper()]) if found else 0
-        if number < 1:
-            self.fail(f"{value!r} is no size; write a number and its unit: 512MiB, 1.5GiB, 500MB", param, ctx)
-        return number
+        try:
+            return in_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Since(click.ParamType[float]):

@@ -6,24 +6,17 @@ The process looks at itself, so its figures are exact on every system, and tells
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from streamtask.heartbeat import Worn
-
-if sys.platform != "win32":  # there no process has a parent
-    import resource
+from streamtask.memory import held
 
 #: Seconds between two looks. What a process takes in so short a time may be above its ceiling.
 LOOK = 0.1
 #: The part of the room between its memory at the start and the ceiling after which a process has its replacement
 #: started. The rest is for the time until that one serves.
 ENOUGH = 0.8
-#: Linux tells what a process holds now; elsewhere it is known what it held at most.
-_NOW = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +67,3 @@ class Wear:
                 told = worn
                 self._tell(worn)
             await asyncio.sleep(LOOK)
-
-
-def held() -> int:
-    """Bytes of memory that this process holds (RSS); where that cannot be known, the most that it ever held."""
-    try:
-        return int(_NOW.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

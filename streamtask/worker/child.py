@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -56,6 +56,12 @@ class Child:
             theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
 
+    @property
+    def pid(self) -> int:
+        """Its process id, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
     async def ready(self) -> bool:
         """Wait until it has imported the app; False when it has ended instead."""
         self.served = self.serves = await self._hear() is not None
@@ -89,9 +95,12 @@ class Child:
             self._signal(signal.SIGTERM, os.kill)
             self._killing = asyncio.get_running_loop().call_later(TERM_GRACE, self.kill)
 
-    def kill(self) -> None:
-        """End it as it stands, with all that it started."""
+    def kill(self, others: Iterable[int] = ()) -> None:
+        """End it as it stands, with its process group, and others that it has started."""
         self._signal(signal.SIGKILL, os.killpg)
+        for pid in others:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     async def end(self) -> None:
         """Let it end, by force when it does not: the last word on this process."""

@@ -13,10 +13,12 @@ from typing import Any
 
 from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
-from streamtask.policy import Died, Outcome
+from streamtask.memory import KNOWS_OTHERS
+from streamtask.policy import Died, Outcome, OverMemory
 from streamtask.task import Kind
 from streamtask.worker.child import Child
 from streamtask.worker.delivery import Delivery
+from streamtask.worker.memory import MemoryWatch
 
 #: Seconds before the next try when a child did not come to serve: at once, then longer and longer, then the last.
 PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -46,6 +48,7 @@ class Children:
         self._busy: dict[Delivery, Child] = {}
         self._waiting: deque[Delivery] = deque()
         self._served = False
+        self._memory = MemoryWatch(self._over)
 
     @property
     def starting(self) -> bool:
@@ -83,6 +86,7 @@ class Children:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._memory.close()
 
     # -- one place among them ------------------------------------------------------------------------------------------
 
@@ -125,13 +129,16 @@ class Children:
     def _begin(self, child: Child, delivery: Delivery) -> None:
         self._busy[delivery] = child
         delivery.started_at = time.monotonic()
-        timeout = delivery.task.task_options.timeout if delivery.task is not None else None
-        if timeout is not None:
-            self.watch(delivery, timeout)
+        assert delivery.task is not None, "only a known task is started"
+        options = delivery.task.task_options
+        if options.timeout is not None:
+            self.watch(delivery, options.timeout)
+        if options.max_memory is not None and KNOWS_OTHERS:  # else the banner says that it is not kept
+            self._memory.add(delivery, child.pid, options.max_memory)
         child.begin(delivery)
 
     def _answered(self, child: Child, delivery: Delivery, outcome: Outcome) -> None:
-        del self._busy[delivery]
+        self._release(delivery)
         if child.serves:
             self._idle.append(child)
         else:
@@ -151,8 +158,21 @@ class Children:
             what = "a child process ended" if running is None else "its child process ended while it ran"
             self._tell(logging.WARNING, f"{what} ({how}); the next is started", code, running)
         if delivery is not None:
-            del self._busy[delivery]
+            self._release(delivery)
             self.ended(delivery, Died(how, delivery.count) if delivery.entered else None)
+
+    def _over(self, delivery: Delivery, over: OverMemory, family: set[int]) -> None:
+        """It holds more than it may. What eats memory gets no grace, and nothing of it is left; `ended` follows."""
+        child = self._busy[delivery]
+        if delivery.stopped_as is None:
+            delivery.stopped_as = over
+        self._retire(child)
+        child.kill(family)
+
+    def _release(self, delivery: Delivery) -> None:
+        """It runs in no child any more."""
+        del self._busy[delivery]
+        self._memory.remove(delivery)
 
     def _retire(self, child: Child) -> None:
         """It is given nothing more."""

@@ -36,7 +36,7 @@ def hold(name: str, gate: str) -> str:
     return name
 
 
-@app.task(process=True)
+@app.task(process=True, max_memory="1GiB")
 def frozen(name: str) -> None:
     with open("pids", "a") as file:
         file.write(f"{name} {os.getpid()} 0\\n")
@@ -123,6 +123,7 @@ def test_the_banner_and_inspect_count_children(shell: Shell) -> None:
     running = worker(shell)
     line = running.wait_for("  slots")
     assert "100 coroutines, 10 threads, 2 children" in line
+    assert "kids.frozen  process  default  retries 3  memory 1024 MiB" in running.wait_for("kids.frozen")
     assert "kids.hold    process  default  retries 3  timeout 10 min" in running.wait_for("kids.hold")
     running.wait_for("ready in")
     assert "cannot be killed" not in running.text

@@ -250,6 +250,12 @@ POLICY = mutants(
         "if True:",
         "test_the_death_of_a_child_gives_back_until_the_deliveries_are_used_up",
     ),
+    (
+        "too much time or memory: a failed attempt",
+        "return _failed(facts, _overrun(outcome))",
+        "return Release(started=True)",
+        "test_too_much_memory_is_a_failure",
+    ),
     ("lost is dropped", "return Drop()", "return Release(True)", "test_late_is_expired_and_lost_is_dropped"),
     (
         "parked while it is young",

@@ -24,6 +24,7 @@ from streamtask.broker.scripts import ALL
 from tests.conftest import missing
 from tests.mutants import (
     table_broker,
+    table_children,
     table_holding,
     table_keeping,
     table_reading,
@@ -43,6 +44,7 @@ TABLES = (
     table_sending,
     table_reading,
     table_worker,
+    table_children,
     table_keeping,
     table_broker,
     table_schedules,

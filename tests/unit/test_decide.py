@@ -22,6 +22,7 @@ from streamtask.policy import (
     Finish,
     Late,
     Lost,
+    OverMemory,
     Raised,
     Release,
     Returned,
@@ -29,6 +30,7 @@ from streamtask.policy import (
     TimedOut,
     decide,
 )
+from streamtask.size import MIB
 from tests.unit.policy_facts import NOW, Broken, Custom, some_facts
 
 
@@ -146,6 +148,20 @@ def test_a_timeout_is_a_failure() -> None:
     assert verdict.failure == Failure("TimeoutError", "took longer than its timeout of 60 s")
 
 
+def test_too_much_memory_is_a_failure() -> None:
+    over = OverMemory(611 * MIB, 512 * MIB)
+    verdict = decide(some_facts(), over)
+    assert isinstance(verdict, Again)
+    assert (verdict.kind, verdict.message.attempt) == ("retry", 1)
+    text = "it used 611 MiB, 512 MiB are allowed (max_memory)"
+    assert verdict.failure == Failure("MemoryLimitExceeded", text)
+    last = some_facts(Message("1f", "t", meta={"attempt": 3}))
+    assert decide(last, over) == Bury("retries", verdict.failure)
+    closely = decide(last, OverMemory(512 * MIB + 300_000, 512 * MIB))
+    assert isinstance(closely, Bury)
+    assert closely.failure.message == "it used 512.3 MiB, 512 MiB are allowed (max_memory)"
+
+
 def test_late_is_expired_and_lost_is_dropped() -> None:
     assert decide(some_facts(), Late()) == Finish("expired", note="not started in time")
     assert decide(some_facts(), Lost()) == Drop()
@@ -174,7 +190,7 @@ def test_the_death_of_a_child_gives_back_until_the_deliveries_are_used_up() -> N
 
 def test_at_most_once_never_goes_back_after_a_failure() -> None:
     once = some_facts(options=TaskOptions(idempotent=False))
-    for outcome in (Raised(OSError()), TimedOut(1), Raised(Retry(1))):
+    for outcome in (Raised(OSError()), TimedOut(1), OverMemory(2, 1), Raised(Retry(1))):
         assert isinstance(decide(once, outcome), Bury), outcome
 
 

@@ -57,6 +57,11 @@ def test_an_option_that_resembles_none_lists_them() -> None:
         ("result", "no"),
         ("idempotent", None),
         ("log_args", 1),
+        ("max_memory", "512"),
+        ("max_memory", 0),
+        ("max_memory", 0.5),
+        ("max_memory", True),
+        ("max_memory", "lots"),
     ],
 )
 def test_a_bad_value_names_its_option(option: str, value: Any) -> None:
@@ -89,6 +94,36 @@ def test_durations_may_be_numbers_timedeltas_and_text() -> None:
     assert CallOptions(countdown=0.5).countdown == 0.5
 
 
+def test_sizes_may_be_bytes_and_text_with_a_unit() -> None:
+    assert TaskOptions().max_memory is TaskOptions(max_memory=None).max_memory is None
+    sizes = [1, 2**30, "512MiB", "1.5GiB", "500 MB", "20kb", " 7B "]
+    found = [TaskOptions(max_memory=size).max_memory for size in sizes]
+    assert found == [1, 2**30, 512 * 2**20, 1536 * 2**20, 500_000_000, 20_000, 7]
+    with pytest.raises(ValueError, match="a task, max_memory: '512' is no size; write a number and its unit: 512MiB"):
+        TaskOptions(max_memory="512")
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_memory_limit_is_refused_where_it_could_not_be_kept(asynchronous: bool) -> None:
+    async def fetch() -> None: ...
+
+    def render() -> None: ...
+
+    app = StreamTask("shop")
+    refused = "t: max_memory='512 MiB' is for tasks in a child process, .* add process=True, or leave max_memory out"
+    with pytest.raises(TypeError, match=refused):
+        app.task(name="t", max_memory="512MiB")(fetch if asynchronous else render)
+    assert app.tasks == {}
+
+
+def test_among_an_apps_defaults_a_memory_limit_is_for_its_process_tasks() -> None:
+    app = StreamTask("shop", defaults=TaskOptions(max_memory="1GiB"))
+    fetch = app.task(name="fetch")(lambda: None)
+    render = app.task(name="render", process=True)(lambda: None)
+    free = app.task(name="free", process=True, max_memory=None)(lambda: None)
+    assert (fetch.kind, render.task_options.max_memory, free.task_options.max_memory) == ("thread", 2**30, None)
+
+
 def test_options_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         TaskOptions().queue = "x"  # type: ignore[misc]
@@ -108,6 +143,7 @@ _CHOICES: dict[str, list[Any]] = {
     "timeout": [None, 1.0, 60.0],
     "max_deliveries": [1, 5],
     "result": [True, False],
+    "max_memory": [None, 2**20, 2**30],
     "idempotent": [True, False],
     "unknown_grace": [None, 5.0],
 }

@@ -26,6 +26,7 @@ from streamtask.policy import (
     Lost,
     Misfit,
     Outcome,
+    OverMemory,
     Poison,
     Raised,
     Release,
@@ -52,6 +53,7 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Returned, st.none() | st.just(b"1")),
     st.builds(Raised, errors),
     st.builds(TimedOut, st.floats(0.001, 1e6)),
+    st.builds(OverMemory, st.integers(1, 2**40), st.integers(1, 2**40)),
     st.builds(Misfit, st.sampled_from(get_args(DeadReason)), failures),
     st.just(Late()),
     st.builds(Poison, st.integers(1, 100)),
@@ -106,7 +108,7 @@ def test_every_outcome_has_one_verdict(facts: Facts, outcome: Outcome) -> None:
     assert decide(facts, outcome) == verdict, "pure: the same facts give the same verdict"
 
 
-@given(outcomes.filter(lambda outcome: not isinstance(outcome, (Raised, TimedOut))), options)
+@given(outcomes.filter(lambda outcome: not isinstance(outcome, (Raised, TimedOut, OverMemory))), options)
 def test_also_what_could_not_be_read_has_one(outcome: Outcome, options: TaskOptions) -> None:
     verdict = decide(some_facts(None, options=options), outcome)
     assert isinstance(verdict, get_args(Verdict))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from pathlib import Path
 
-import psutil
 import pytest
 
 from streamtask.heartbeat import Worn
 from streamtask.supervisor import wear
-from streamtask.supervisor.wear import Limits, Wear, held
+from streamtask.supervisor.wear import Limits, Wear
 from tests.support import aeventually
 
 MIB = 2**20
@@ -79,25 +75,3 @@ async def test_with_tasks_alone_there_is_nothing_to_look_for_afterwards() -> Non
     told: list[Worn] = []
     await asyncio.wait_for(Wear(Limits(max_tasks=5), lambda: 5, told.append).run(), 5)
     assert len(told) == 1
-
-
-def test_what_is_held_is_what_others_see() -> None:
-    block = b"x" * (64 * MIB)
-    seen = psutil.Process().memory_info().rss
-    assert abs(held() - seen) < 16 * MIB
-    del block
-
-
-def test_where_the_present_is_not_known_it_is_the_most_that_was_held() -> None:
-    """In a process of its own: what it gave back still counts."""
-    code = """
-from pathlib import Path
-from streamtask.supervisor import wear
-wear._NOW = Path("/nothere")
-block = b"x" * (256 * 2**20)
-del block
-print(wear.held() // 2**20)
-"""
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert 256 <= int(done.stdout) < 4096

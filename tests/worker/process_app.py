@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from streamtask import Retry, RetryPolicy, StreamTask, current
+from streamtask.size import MIB
 
 SOON = RetryPolicy(base=0.01, jitter="none")
 
@@ -135,6 +136,47 @@ def crash(folder: str, how: str, times: int) -> str:
     return "never"
 
 
+def eat(folder: str, who: str, mib: int, times: int = 1) -> str:
+    """Hold so much memory, oneself or in a process that one starts, until the gate is there; at so many attempts."""
+    note(folder, f"began {current().attempt}")
+    if current().attempt > times:
+        return "modest"
+    if who == "self":
+        block = b"x" * (mib * MIB)
+    else:
+        code = f"import time; block = b'x' * {mib * MIB}; time.sleep(600)"
+        helper = subprocess.Popen([sys.executable, "-c", code], start_new_session=who == "stranger")
+        note(folder, f"helper {helper.pid}")
+    wait(folder, "gate")
+    return f"{len(block) // MIB} MiB" if who == "self" else "full"
+
+
+def eat_when_stopped(folder: str) -> None:
+    note(folder, "began")
+    try:
+        wait(folder, "never")
+    finally:
+        block = b"x" * (512 * MIB)
+        wait(folder, "never")
+        note(folder, str(len(block)))
+
+
+def pool(folder: str, mib: int) -> str:
+    """Three forks that share a block of memory with this process, which counts once."""
+    block = b"x" * (mib * MIB)
+    forks = []
+    for _ in range(3):
+        forks.append(os.fork())
+        if not forks[-1]:
+            time.sleep(600)
+    note(folder, "forked")
+    wait(folder, "gate")
+    for fork in forks:
+        os.kill(fork, signal.SIGKILL)
+        os.waitpid(fork, 0)
+    return f"{len(block) // MIB} MiB"
+
+
 def talk() -> None:
     logging.getLogger("shop").error("sold out", exc_info=ValueError("no bread"))
     print("a word of the child's")
@@ -170,6 +212,10 @@ def create_app() -> StreamTask:
         app.task(process=True, name=fn.__name__, timeout=0.3, max_retries=0)(fn)
     app.task(process=True, name="at_most_once", idempotent=False)(crash)
     app.task(process=True, name="gated_once", idempotent=False)(gated)
+    app.task(process=True, name="eat", max_memory="256MiB", timeout=600, max_retries=1, retry=SOON)(eat)
+    app.task(process=True, name="eat_freely")(eat)
+    app.task(process=True, name="eat_late", max_memory="256MiB", timeout=0.3, max_retries=0)(eat_when_stopped)
+    app.task(process=True, name="pool", max_memory="256MiB")(pool)
     app.task(name="thread_add", queue="other")(_add)
     return app
 

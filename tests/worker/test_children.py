@@ -15,53 +15,25 @@ from typing import Any
 import pytest
 
 from streamtask import TaskFailed
-from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
-from streamtask.result import Result
 from streamtask.worker.child import Child
 from tests.support import aeventually, alive
+from tests.worker.children_kit import LONG, notes, pids, send, with_children
 from tests.worker.conftest import MakeLab
 from tests.worker.kit import Lab, one_server, two_servers
 from tests.worker.process_app import Day, create_app
-
-#: Seconds for what takes a new child, on a busy machine.
-LONG = 30
 
 
 @pytest.fixture
 async def lab(make_lab: MakeLab, url: str) -> Lab:
     """A lab with the app of the children."""
-    lab = make_lab()
-    lab.app = create_app()
-    lab.app.post.relocate(url)
-    lab.origin = Origin("tests.worker.process_app:create_app()", url=url)
-    return lab
+    return with_children(make_lab(), url)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     """Where the tasks write down what they do."""
     return str(tmp_path)
-
-
-def notes(folder: str) -> list[str]:
-    """What they wrote, without the process ids."""
-    return [line.rpartition(" ")[0] for line in _lines(folder)]
-
-
-def pids(folder: str) -> list[int]:
-    """The processes that wrote, a line each."""
-    return [int(line.rpartition(" ")[2]) for line in _lines(folder)]
-
-
-def _lines(folder: str) -> list[str]:
-    file = Path(folder) / "notes"
-    return file.read_text().splitlines() if file.exists() else []
-
-
-def send(lab: Lab, task: str, **args: Any) -> Result[Any]:
-    """Send one call."""
-    return lab.app.send(task, args)
 
 
 # -- what a child gives back -------------------------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+"""Mutants of child processes: their memory, and what becomes of an attempt that takes too much of it."""
+
+from __future__ import annotations
+
+from tests.mutants.kit import mutants
+
+FAMILY = mutants(
+    "memory.py",
+    "unit/test_memory.py",
+    (
+        "family: orphans of the group",
+        "if process.group == of}",
+        "if False}",
+        "test_a_family_is_a_group_and_all_that_was_started_in_it",
+    ),
+    (
+        "family: what has left the group",
+        "if process.parent in fresh} - found",
+        "if False}",
+        "test_a_family_is_a_group_and_all_that_was_started_in_it",
+    ),
+)
+
+WATCH = mutants(
+    "worker/memory.py",
+    "worker/test_children_memory.py",
+    (
+        "what is shared counts once",
+        "if used > allowed and len(pids) > 1:",
+        "if False:",
+        "test_what_a_pool_of_forks_shares_counts_once[valkey-8.1]",
+    ),
+)
+
+CHILDREN = mutants(
+    "worker/children.py",
+    "worker/test_children_memory.py",
+    (
+        "memory: a failure of the task, no death",
+        "            delivery.stopped_as = over\n",
+        "            pass\n",
+        "test_the_last_attempt_that_eats_memory_makes_a_dead_letter[valkey-8.1]",
+    ),
+    (
+        "memory: what has left the group is killed, too",
+        "child.kill(family)",
+        "child.kill()",
+        "test_a_task_that_eats_memory_is_killed_with_what_it_started_and_tried_again[valkey-8.1-stranger]",
+    ),
+    (
+        "memory: the limit ends with the call",
+        "        self._memory.remove(delivery)\n",
+        "        pass\n",
+        "test_nobody_looks_while_nothing_is_limited[valkey-8.1]",
+    ),
+)
+
+ALL = [*FAMILY, *WATCH, *CHILDREN]
