@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 if sys.platform != "win32":  # there no process has a parent
     import resource
 
 #: Linux tells what a process holds now; elsewhere it is known what it held at most.
-_NOW = Path("/proc/self/statm")
+_NOW = "/proc/self/statm"
 _PROC = "/proc"
 #: Can `table` be asked here?
 KNOWS_OTHERS = sys.platform == "linux"
@@ -20,10 +19,10 @@ KNOWS_OTHERS = sys.platform == "linux"
 
 def held() -> int:
     """Bytes of memory that this process holds; where that cannot be known, the most that it ever held."""
-    try:
-        return int(_NOW.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    statm = _read(_NOW)
+    if statm is None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Process(NamedTuple):

@@ -22,9 +22,11 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from streamtask.app import StreamTask
+from streamtask.child.ceilings import NO_CEILINGS, Ceilings
 from streamtask.child.origin import HANDOVER, Handover, Origin
 from streamtask.child.wire import LENGTHS, Call, dump_answer, frame, parse
 from streamtask.context import CURRENT, Context
+from streamtask.memory import held
 from streamtask.outcome import arguments, returned
 from streamtask.policy import Facts, Failure, Misfit, Outcome, Raised, decide
 from streamtask.task import Task
@@ -39,8 +41,10 @@ LOOK = 0.1
 class ChildProcess:
     """`serve()` answers calls until the worker is gone, or ends this process by SIGTERM."""
 
-    def __init__(self, app: StreamTask, connection: socket.socket, level: int) -> None:
-        self._tasks, self._socket, self._level = app.tasks, connection, level
+    def __init__(
+        self, app: StreamTask, connection: socket.socket, level: int, ceilings: Ceilings = NO_CEILINGS
+    ) -> None:
+        self._tasks, self._socket, self._level, self._ceilings = app.tasks, connection, level, ceilings
         self._heard: BinaryIO = connection.makefile("rb")
         self._saying = threading.Lock()
         self._context: Context | None = None  # of the attempt that runs
@@ -50,8 +54,12 @@ class ChildProcess:
         self._prepare()
         with suppress(ConnectionError):  # the worker is gone
             self._say(frame({"ready": os.getpid()}))
+            fresh = held()
             while (call := self._hear()) is not None:
-                self._say(self._answer(call))
+                answer = self._answer(call)
+                if self._ceilings.given and self._ceilings.reached(now := held(), fresh):
+                    self._say(frame({"worn": now}))  # by what is left of the call, and of an exception's frames
+                self._say(answer)
 
     def _prepare(self) -> None:
         """Be ready to be stopped, to crash, to be left alone, and to be forked."""

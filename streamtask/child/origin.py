@@ -9,6 +9,8 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from streamtask.child.ceilings import NO_CEILINGS, Ceilings
+
 #: The variable. No setting, so no STREAMTASK_.
 HANDOVER = "_STREAMTASK_CHILD"
 
@@ -25,12 +27,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """`fd`: the number of the child's socket; `parent`: the worker's process id; `level`: what the worker logs."""
+    """`fd`: the number of the child's socket; `parent`: the worker's process id; `level`: what the worker logs;
+    `ceilings`: what the child may keep.
+    """
 
     origin: Origin
     fd: int
     parent: int
     level: int
+    ceilings: Ceilings = NO_CEILINGS
 
     def dump(self) -> str:
         """The variable's value."""
@@ -43,5 +48,6 @@ class Handover:
         if text is None:
             return None
         told = json.loads(text)
-        origin = told.pop("origin")
-        return cls(Origin(origin["path"], tuple(origin["include"]), origin["url"], origin["namespace"]), **told)
+        origin, ceilings = told.pop("origin"), Ceilings(**told.pop("ceilings"))
+        where = Origin(origin["path"], tuple(origin["include"]), origin["url"], origin["namespace"])
+        return cls(where, **told, ceilings=ceilings)

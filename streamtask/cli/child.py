@@ -30,7 +30,7 @@ def main(handover: Handover) -> int:
         app.post.relocate(origin.url)
     if origin.namespace is not None:
         app.namespace = app.post.namespace = origin.namespace
-    ChildProcess(app, connection, handover.level).serve()
+    ChildProcess(app, connection, handover.level, handover.ceilings).serve()
     return 0
 
 

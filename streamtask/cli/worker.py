@@ -128,6 +128,7 @@ def command(
         grace=grace,
         name=name,
         burst=burst,
+        max_rss=max_rss,
     )
     check_queues(loaded, worker_options)
     origin = Origin(loaded.path, names(include), "embedded://" if embedded else options.url, options.namespace)

@@ -15,6 +15,7 @@ from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError, group_is_gone
+from streamtask.child.ceilings import Ceilings
 from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
 from streamtask.policy import Finish, Outcome, Release, Stopped, Verdict
@@ -53,7 +54,7 @@ def processors() -> int:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Flags of `streamtask worker`. Times in seconds; no `queues` means all queues of the app."""
+    """Flags of `streamtask worker`. Times in seconds, sizes in bytes; no `queues` means all queues of the app."""
 
     concurrency: int = 100
     threads: int = 10
@@ -65,6 +66,7 @@ class WorkerOptions:
     grace: float = 30.0
     name: str | None = None
     burst: bool = False
+    max_rss: int | None = None  # of each child; that of the worker itself is its parent's matter
 
 
 async def revive(app: StreamTask) -> None:
@@ -196,7 +198,8 @@ class Worker:
         self.completer = Completer(self.broker, self.clock, self._settled)
         prefetch = self._prefetch = Prefetch(options.prefetch)
         suspects = Suspects(self._mark, self._evidence)
-        self.children = Children(options.children, self._origin, self._child_died)
+        ceilings = Ceilings.of(options.max_rss, [task.task_options for task in self.app.tasks.values()])
+        self.children = Children(options.children, self._origin, self._child_told, ceilings)
         self.leases = Leases(
             self.broker.url,
             self.app.namespace,
@@ -350,9 +353,8 @@ class Worker:
             self.report.event("task.lease_lost", WARNING, "its lease went to another worker", **facts(delivery))
         self.executor.lost(delivery)
 
-    def _child_died(self, level: int, text: str, code: int | None, delivery: Delivery | None) -> None:
-        of = facts(delivery) if delivery is not None else {}
-        self.report.event("worker.child_died", level, text, code=code, **of)
+    def _child_told(self, event: str, level: int, text: str, delivery: Delivery | None = None, **fields: Any) -> None:
+        self.report.event(event, level, text, **fields, **(facts(delivery) if delivery is not None else {}))
 
     def _presence(self) -> str:
         queues = [queue.name for queue in self.queues]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from streamtask.child.ceilings import Ceilings
 from streamtask.child.origin import HANDOVER, Handover, Origin
 from streamtask.child.wire import LENGTHS, Call, Head, answer_of, parse
 from streamtask.policy import Outcome
@@ -30,16 +31,17 @@ class Child:
         self.delivery: Delivery | None = None  # what runs in it
         self.serves = False  # it may be given calls
         self.served = False
+        self.worn: int | None = None  # bytes of memory that it kept after its last call, if those were too many
         self._process: subprocess.Popen[bytes] | None = None
         self._killing: asyncio.TimerHandle | None = None
         self._code: int | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def start(self, origin: Origin) -> None:
+    async def start(self, origin: Origin, ceilings: Ceilings) -> None:
         """Start it: a fresh interpreter in a process group of its own, so that Ctrl-C is the worker's alone."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        handover = Handover(origin, theirs.fileno(), os.getpid(), logging.getLogger().level)
+        handover = Handover(origin, theirs.fileno(), os.getpid(), logging.getLogger().level, ceilings)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a few ms, and the kernel ends it with this thread
@@ -69,7 +71,7 @@ class Child:
 
     def begin(self, delivery: Delivery) -> None:
         """Give it a call."""
-        self.delivery = delivery
+        self.delivery, self.worn = delivery, None
         assert self._writer is not None
         self._writer.write(_call(delivery).dump())
 
@@ -82,10 +84,14 @@ class Child:
                 continue
             if "began" in head:
                 delivery.entered = True
+            elif "worn" in head:
+                self.worn = head["worn"]
             else:
                 self.delivery = None
                 self._answered(self, delivery, answer_of(head, body, delivery.message))
-        if self.delivery is not None:  # what it was doing goes to another; a process that is ending keeps its exit code
+        # What it was doing goes to another, and what it has started ends with it, but where it ends by itself: then it
+        # keeps its exit code.
+        if self.delivery is not None or self._killing is not None:
             self.kill()
         return await self._ending()
 

@@ -9,35 +9,41 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from streamtask.child.ceilings import NO_CEILINGS, Ceilings
 from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
 from streamtask.memory import KNOWS_OTHERS
 from streamtask.policy import Died, Outcome, OverMemory
+from streamtask.size import show
 from streamtask.task import Kind
 from streamtask.worker.child import Child
 from streamtask.worker.delivery import Delivery
 from streamtask.worker.memory import MemoryWatch
 
+DIED = "worker.child_died"
 #: Seconds before the next try when a child did not come to serve: at once, then longer and longer, then the last.
 PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class Tell(Protocol):
+    """Report an event of a child, with the attempt that ran in it, if one did."""
+
+    def __call__(self, event: str, level: int, text: str, delivery: Delivery | None = None, **fields: Any) -> None: ...
 
 
 class Children:
     """At most `size` children that serve; `slots["child"]` counts those that do. The executor sets that table and
     `fill()`, which is told of a change, `may_begin(delivery)`, `watch(delivery, timeout)`, and
-    `ended(delivery, outcome)`; the outcome is None for what has not begun. `tell(level, text, code, delivery)` reports
-    what went wrong.
+    `ended(delivery, outcome)`; the outcome is None for what has not begun.
 
     Nothing is asked for before a child serves, so an attempt does not wait for one, but for a suspect whose time has
     come. All methods run on the event loop.
     """
 
-    def __init__(
-        self, size: int, origin: Origin | None, tell: Callable[[int, str, int | None, Delivery | None], None]
-    ) -> None:
-        self.size, self._origin, self._tell = size, origin, tell
+    def __init__(self, size: int, origin: Origin | None, tell: Tell, ceilings: Ceilings = NO_CEILINGS) -> None:
+        self.size, self._origin, self._tell, self._ceilings = size, origin, tell, ceilings
         self.slots: dict[Kind, int] = {"child": 0}
         self.fill: Callable[[], None] = lambda: None
         self.may_begin: Callable[[Delivery], bool] = lambda _delivery: True
@@ -105,9 +111,9 @@ class Children:
     async def _life(self, child: Child, origin: Origin) -> bool:
         """From its start to its end; did it come to serve?"""
         try:
-            await child.start(origin)
+            await child.start(origin, self._ceilings)
         except OSError as error:  # this machine has no room for one more just now
-            self._tell(logging.ERROR, f"a child process cannot be started ({error})", None, None)
+            self._tell(DIED, logging.ERROR, f"a child process cannot be started ({error})", code=None)
             return False
         if await child.ready():
             self._served = True
@@ -115,6 +121,7 @@ class Children:
             self._count(1)
             while self._waiting and self._idle:
                 self._resume(self._waiting.popleft())
+            self._renew()
         code = await child.ended()
         self._gone(child, code)
         return child.served
@@ -141,6 +148,7 @@ class Children:
         self._release(delivery)
         if child.serves:
             self._idle.append(child)
+            self._renew()
         else:
             child.kill()  # it was asked to stop, and has; what it left unfinished is nobody's to go on with
         self.ended(delivery, outcome)
@@ -152,14 +160,26 @@ class Children:
         delivery, how = child.delivery, _how(code)
         if not child.served:
             text = f"a child process did not come to serve ({how}); the next is started soon"
-            self._tell(logging.ERROR, text, code, None)
+            self._tell(DIED, logging.ERROR, text, code=code)
         elif not asked:
             running = delivery if delivery is not None and delivery.entered else None
             what = "a child process ended" if running is None else "its child process ended while it ran"
-            self._tell(logging.WARNING, f"{what} ({how}); the next is started", code, running)
+            self._tell(DIED, logging.WARNING, f"{what} ({how}); the next is started", running, code=code)
         if delivery is not None:
             self._release(delivery)
             self.ended(delivery, Died(how, delivery.count) if delivery.entered else None)
+
+    def _renew(self) -> None:
+        """Have one that has grown too large replaced, between two calls. The next one's turn comes when all serve."""
+        if self.slots["child"] < self.size:
+            return
+        for child in self._idle:
+            if child.worn is not None:
+                text = f"a child process still holds {show(child.worn)} after its call; the next takes its place"
+                self._tell("worker.child_worn", logging.INFO, text, pid=child.pid, rss_bytes=child.worn)
+                self._retire(child)
+                child.stop()
+                return
 
     def _over(self, delivery: Delivery, over: OverMemory, family: set[int]) -> None:
         """It holds more than it may. What eats memory gets no grace, and nothing of it is left; `ended` follows."""

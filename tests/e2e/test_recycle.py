@@ -47,6 +47,14 @@ async def leak(n: int, kib: int) -> None:
         kept.append(b"x" * (kib * 1024))
         await asyncio.sleep(0.02)
 """
+#: More for it, where it is wanted: with it all messages of its queue wait until a child serves.
+CHILD = """
+
+@app.task(name="child", process=True, max_deliveries=1)
+def child(n: int, mib: int) -> None:
+    with recorded(n):
+        kept.append(b"x" * (mib * 2**20))
+"""
 
 
 def start(fleet: Fleet, *args: str) -> Process:
@@ -317,3 +325,43 @@ async def test_one_that_does_not_end_by_its_deadline_is_killed_and_what_it_held_
     supervisor.stop()
     assert await asyncio.wait_for(running, 30) == 0
     assert told.of("worker.died") == []
+
+
+def in_children(fleet: Fleet, count: int, mib: int = 0) -> tuple[set[str], set[int]]:
+    """Run so many tasks that keep so much memory in children to their end; their ids, and the processes."""
+    ids = {fleet.send("child", n=n, mib=mib).id for n in range(count)}
+    eventually(lambda: ids <= fleet.runs.ended(), 60)
+    return ids, {run.pid for run in fleet.runs.of("start") if run.id in ids}
+
+
+@one_server
+def test_tasks_in_children_count_and_a_worn_worker_takes_its_children_along(fleet: Fleet) -> None:
+    let_go(fleet)
+    parent = fleet.worker("--max-tasks", "5", "--children", "2", path=fleet.write("worn", APP + CHILD), lease=LEASE)
+    (old,) = children(parent.ready())
+    early, first = in_children(fleet, 5)
+    parent.wait_for("worker.recycled", 60, pid=old, code=0)
+    assert not any(map(alive, first))
+    late, second = in_children(fleet, 4)
+    assert not first & second
+    report = fleet.finished(early | late)
+    assert (report.once, report.takeovers) == (9, 0)
+    assert parent.events("worker.died") == parent.events("worker.child_died") == []
+    assert parent.stop() == 0
+
+
+@one_server
+def test_a_child_beyond_max_rss_is_replaced_and_its_worker_is_not(fleet: Fleet) -> None:
+    let_go(fleet)
+    path = fleet.write("worn", APP + CHILD)
+    parent = fleet.worker("--max-rss", "160MiB", "--children", "2", path=path, lease=LEASE).ready()
+    early, _ = in_children(fleet, 12, mib=40)
+    eventually(lambda: len(parent.events("worker.child_worn")) >= 2, 60)
+    worn = {event["pid"] for event in parent.events("worker.child_worn")}
+    eventually(lambda: not any(map(alive, worn)), 30)
+    late, ran = in_children(fleet, 4)
+    assert not worn & ran
+    report = fleet.finished(early | late)
+    assert (report.once, report.takeovers) == (16, 0)
+    assert parent.events("worker.worn") == parent.events("worker.child_died") == []
+    assert parent.stop() == 0

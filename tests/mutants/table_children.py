@@ -48,6 +48,18 @@ CHILDREN = mutants(
         "test_a_task_that_eats_memory_is_killed_with_what_it_started_and_tried_again[valkey-8.1-stranger]",
     ),
     (
+        "worn: one at a time",
+        'if self.slots["child"] < self.size:',
+        "if False:",
+        "test_two_that_are_worn_at_once_are_replaced_one_after_the_other[valkey-8.1]",
+    ),
+    (
+        "worn: the next one's turn comes",
+        "                self._resume(self._waiting.popleft())\n            self._renew()\n",
+        "                self._resume(self._waiting.popleft())\n",
+        "test_two_that_are_worn_at_once_are_replaced_one_after_the_other[valkey-8.1]",
+    ),
+    (
         "memory: the limit ends with the call",
         "        self._memory.remove(delivery)\n",
         "        pass\n",

@@ -42,9 +42,8 @@ def test_what_is_held_is_what_others_see() -> None:
 def test_where_the_present_is_not_known_it_is_the_most_that_was_held() -> None:
     """In a process of its own: what it gave back still counts."""
     code = """
-from pathlib import Path
 from streamtask import memory
-memory._NOW = Path("/nothere")
+memory._NOW = "/nothere"
 block = b"x" * (256 * 2**20)
 del block
 print(memory.held() // 2**20)

@@ -177,6 +177,18 @@ def pool(folder: str, mib: int) -> str:
     return f"{len(block) // MIB} MiB"
 
 
+kept: list[bytes] = []
+
+
+def leak(folder: str, mib: int, gate: str = "") -> int:
+    """Keep so much memory for ever."""
+    kept.append(b"x" * (mib * MIB))
+    note(folder, f"began {gate}")
+    if gate:
+        wait(folder, gate)
+    return len(kept)
+
+
 def talk() -> None:
     logging.getLogger("shop").error("sold out", exc_info=ValueError("no bread"))
     print("a word of the child's")
@@ -214,6 +226,7 @@ def create_app() -> StreamTask:
     app.task(process=True, name="gated_once", idempotent=False)(gated)
     app.task(process=True, name="eat", max_memory="256MiB", timeout=600, max_retries=1, retry=SOON)(eat)
     app.task(process=True, name="eat_freely")(eat)
+    app.task(process=True, name="leak")(leak)
     app.task(process=True, name="eat_late", max_memory="256MiB", timeout=0.3, max_retries=0)(eat_when_stopped)
     app.task(process=True, name="pool", max_memory="256MiB")(pool)
     app.task(name="thread_add", queue="other")(_add)

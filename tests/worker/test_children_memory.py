@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from streamtask import TaskFailed
-from streamtask.worker import memory
+from streamtask import TaskFailed, TaskOptions
+from streamtask.child.ceilings import Ceilings
+from streamtask.size import MIB
+from streamtask.worker import Worker, memory
 from tests.support import aeventually, alive
 from tests.worker.children_kit import LONG, notes, pids, send, with_children
 from tests.worker.conftest import MakeLab
@@ -55,7 +57,7 @@ async def some(looks: list[int], count: int = 1) -> None:
 # -- too much for a task -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", ["self", "helper", "stranger"])
+@pytest.mark.parametrize("who", ["self", "stranger"])
 @one_server
 async def test_a_task_that_eats_memory_is_killed_with_what_it_started_and_tried_again(
     lab: Lab, folder: str, who: str
@@ -142,3 +144,89 @@ async def test_one_that_eats_memory_after_its_timeout_has_timed_out(lab: Lab, fo
             await send(lab, "eat_late", folder=folder).aget(LONG)
         await aeventually(lambda: not alive(pids(folder)[0]))
     assert notes(folder) == ["began"]
+
+
+# -- what a child may keep ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "held", "reached"),
+    [
+        (Ceilings(), 10**6, False),
+        (Ceilings(max_rss=200), 199, False),
+        (Ceilings(max_rss=200), 200, True),
+        (Ceilings(max_rss=100), 10**6, False),  # a fresh one is there already
+        (Ceilings(tightest=200), 149, False),  # half of the room from 100 to 200
+        (Ceilings(tightest=200), 150, True),
+        (Ceilings(tightest=80), 10**6, False),
+        (Ceilings(max_rss=100, tightest=200), 150, True),
+        (Ceilings(max_rss=140, tightest=200), 140, True),
+    ],
+)
+def test_a_child_is_replaced_when_it_keeps_too_much(ceilings: Ceilings, held: int, reached: bool) -> None:
+    assert ceilings.reached(held, fresh=100) is reached
+
+
+def test_the_tightest_limit_of_a_task_counts() -> None:
+    def tasks(*limits: str | None) -> list[TaskOptions]:
+        return [TaskOptions(process=True, max_memory=limit) for limit in limits]
+
+    inside = TaskOptions(max_memory="1MiB")  # from an app's defaults
+    assert Ceilings.of(7, [inside, *tasks("2GiB", None, "1GiB")]) == Ceilings(7, 2**30)
+    assert Ceilings.of(None, tasks(None)) == Ceilings()
+
+
+def serving(worker: Worker) -> list[int]:
+    """How many children served, at each change from here on."""
+    counts: list[int] = []
+    fill = worker.children.fill
+
+    def counting() -> None:
+        counts.append(worker.children.slots["child"])
+        fill()
+
+    worker.children.fill = counting
+    return counts
+
+
+@one_server
+async def test_what_leaks_beyond_max_rss_is_replaced_between_its_calls_one_at_a_time(lab: Lab, folder: str) -> None:
+    async with lab.worker(children=2, max_rss=200 * MIB) as worker:
+        await aeventually(lambda: worker.children.slots["child"] == 2, LONG)
+        counts = serving(worker)
+        results = [send(lab, "leak", folder=folder, mib=100, gate="") for _ in range(7)]
+        for result in results:
+            await result.aget(LONG)
+        await aeventually(lambda: len(lab.events.named("worker.child_worn")) >= 2, LONG)
+        await aeventually(lambda: worker.children.slots["child"] == 2, LONG)
+        assert set(counts) == {1, 2}
+        await lab.empty()
+    worn = lab.events.named("worker.child_worn")
+    assert {event["pid"] for event in worn} <= set(pids(folder))
+    assert len({event["pid"] for event in worn}) == len(worn)
+    assert all(event["rss_bytes"] >= 200 * MIB for event in worn)
+    assert lab.events.named("worker.child_died") == lab.events.named("task.released") == []
+
+
+@one_server
+async def test_two_that_are_worn_at_once_are_replaced_one_after_the_other(lab: Lab, folder: str) -> None:
+    async with lab.worker(children=2, max_rss=150 * MIB) as worker:
+        results = [send(lab, "leak", folder=folder, mib=150, gate="gate") for _ in range(2)]
+        await aeventually(lambda: len(notes(folder)) == 2, LONG)
+        counts = serving(worker)
+        (Path(folder) / "gate").touch()
+        assert [await result.aget(LONG) for result in results] == [1, 1]
+        await aeventually(lambda: counts == [1, 2, 1, 2], LONG)
+    worn = lab.events.named("worker.child_worn")
+    assert [event["pid"] for event in worn] == sorted(pids(folder), key=[event["pid"] for event in worn].index)
+    assert not any(map(alive, pids(folder)))
+
+
+@one_server
+async def test_what_one_call_keeps_fails_no_other(lab: Lab, folder: str) -> None:
+    async with lab.worker(children=1):
+        assert await send(lab, "leak", folder=folder, mib=200).aget(LONG) == 1
+        (Path(folder) / "gate").touch()
+        assert await send(lab, "eat", folder=folder, who="self", mib=100).aget(LONG) == "100 MiB"
+    assert len(set(pids(folder))) == 2
+    assert lab.events.named("task.retry") == []
