@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,8 @@ from streamtask.worker.delivery import Delivery
 
 #: Seconds between SIGTERM and SIGKILL, and that a child without work is given to end.
 TERM_GRACE, END = 1.0, 2.0
+#: Seconds between two looks whether it has ended.
+LOOK = 0.01
 
 
 class Child:
@@ -51,12 +54,13 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
             )
+            theirs.close()
+            self._reader, self._writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
 
     @property
     def pid(self) -> int:
@@ -89,9 +93,7 @@ class Child:
             else:
                 self.delivery = None
                 self._answered(self, delivery, answer_of(head, body, delivery.message))
-        # What it was doing goes to another, and what it has started ends with it, but where it ends by itself: then it
-        # keeps its exit code.
-        if self.delivery is not None or self._killing is not None:
+        if self.delivery is not None:  # what it was doing goes to another; a process that is ending keeps its exit code
             self.kill()
         return await self._ending()
 
@@ -114,8 +116,10 @@ class Child:
             self._killing.cancel()
         if self._writer is not None:
             self._writer.close()
-        if self._process is not None and self._code is None:
-            await self._ending()
+        if self._process is not None:
+            if self._code is None:
+                await self._ending()
+            await self._reap(self._process.pid)
 
     def _signal(self, number: int, send: Callable[[int, int], None]) -> None:
         if self._process is not None and self._code is None:
@@ -131,9 +135,21 @@ class Child:
             return await self._wait()
 
     async def _wait(self) -> int:
+        """Wait for its end, and end what it had started. Not in the loop's pool of threads: tasks may have them all."""
         assert self._process is not None
-        self._code = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-        return self._code
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - the kernel sets no event
+            await asyncio.sleep(LOOK)
+        self.kill()
+        self._code = code
+        return code
+
+    async def _reap(self, group: int) -> None:
+        """In a container's first process what has lost its parent is ours, and nobody else's to take away."""
+        deadline = time.monotonic() + END
+        with suppress(ChildProcessError):  # none of them is ours
+            while time.monotonic() < deadline:
+                if os.waitpid(-group, os.WNOHANG)[0] == 0:  # noqa: ASYNC222 - it does not wait
+                    await asyncio.sleep(LOOK)
 
     async def _hear(self) -> tuple[Head, bytes] | None:
         """The next frame that is no record of logging; None when there is none any more."""

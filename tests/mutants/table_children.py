@@ -67,4 +67,31 @@ CHILDREN = mutants(
     ),
 )
 
-ALL = [*FAMILY, *WATCH, *CHILDREN]
+POLLS = """\
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - the kernel sets no event
+            await asyncio.sleep(LOOK)
+"""
+CHILD = mutants(
+    "worker/child.py",
+    "worker/test_children_replaced.py",
+    (
+        "end: seen without the loop's threads",
+        POLLS,
+        "        code = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)\n",
+        "test_a_child_is_replaced_also_when_tasks_have_all_threads_of_the_loops_pool[valkey-8.1]",
+    ),
+    (
+        "end: of all that it started",
+        "        self.kill()\n        self._code = code\n",
+        "        self._code = code\n",
+        "test_what_a_child_has_started_ends_with_it[valkey-8.1]",
+    ),
+    (
+        "end: no zombies in the first process",
+        "            await self._reap(self._process.pid)\n",
+        "            pass\n",
+        "test_in_the_first_process_of_a_container_nothing_stays_behind_as_a_zombie[valkey-8.1]",
+    ),
+)
+
+ALL = [*FAMILY, *WATCH, *CHILDREN, *CHILD]
