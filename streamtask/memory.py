@@ -20,7 +20,7 @@ KNOWS_OTHERS = sys.platform == "linux"
 def held() -> int:
     """Bytes of memory that this process holds; where that cannot be known, the most that it ever held."""
     statm = _read(_NOW)
-    if statm is None:
+    if not statm:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -38,7 +38,7 @@ def table() -> dict[int, Process]:
     page = os.sysconf("SC_PAGE_SIZE")
     found = {}
     for name in os.listdir(_PROC):  # noqa: PTH208 - this is done ten times a second
-        if name.isdecimal() and (stat := _read(f"{_PROC}/{name}/stat")) is not None:
+        if name.isdecimal() and (stat := _read(f"{_PROC}/{name}/stat")):
             fields = stat[stat.rindex(b")") + 2 :].split()  # before it stands a name, which may hold anything
             found[int(name)] = Process(int(fields[1]), int(fields[2]), int(fields[21]) * page)
     return found
@@ -66,19 +66,20 @@ def together_once(pids: Iterable[int], processes: Mapping[int, Process]) -> int:
 
 def _share(pid: int, held: int) -> int:
     """A process's own memory, and its part of what it shares with others (PSS); all of it where that is not told."""
-    rollup = _read(f"{_PROC}/{pid}/smaps_rollup") or b""
+    rollup = _read(f"{_PROC}/{pid}/smaps_rollup")
     share = next((line.split() for line in rollup.splitlines() if line.startswith(b"Pss:")), None)
     return held if share is None else min(held, int(share[1]) * 1024)
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str) -> bytes:
+    """What stands there; nothing where it has ended meanwhile, or is not for us to see."""
     try:
         fd = os.open(path, os.O_RDONLY)
-    except OSError:  # it has ended meanwhile, or is not for us to see
-        return None
+    except OSError:
+        return b""
     try:
         return os.read(fd, 65_536)
     except OSError:
-        return None
+        return b""
     finally:
         os.close(fd)

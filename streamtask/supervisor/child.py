@@ -111,7 +111,8 @@ class Child:
 
     def _signal(self, number: int, kill: Callable[[int, int], None] = os.kill) -> None:
         if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):  # not send_signal: it may take the exit code from asyncio's own waitpid
+            # Not send_signal: it may take the exit code from asyncio's waitpid. macOS refuses a group of the dead.
+            with suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, number)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
