@@ -358,7 +358,8 @@ class Worker:
 
     def _presence(self) -> str:
         queues = [queue.name for queue in self.queues]
-        facts = {"queues": queues, "lease": self.lease, "slots": self.slots, "running": len(self._running())}
+        running = sum(delivery.started_at > 0 for delivery in self._running())  # not what waits for a thread
+        facts = {"queues": queues, "lease": self.lease, "slots": self.slots, "running": running}
         return presence(self.consumer, "worker", self.started_at, **facts)
 
     def _refresh(self, delivery: Delivery) -> None:

@@ -38,30 +38,30 @@ class Attempts:
         """On the loop; what its Task runs."""
         delivery.entered = True
         outcome: Outcome | None
-        call = self._begin(delivery)
-        if isinstance(call, tuple):
-            task, (args, kwargs) = delivery.task, call
-            assert task is not None, "only a known task is started"
-            if task.task_options.timeout is not None:
-                self._deadlines.add(delivery, task.task_options.timeout)
-            try:
+        try:
+            call = self._begin(delivery)
+            if isinstance(call, tuple):
+                task, (args, kwargs) = delivery.task, call
+                assert task is not None, "only a known task is started"
+                if task.task_options.timeout is not None:
+                    self._deadlines.add(delivery, task.task_options.timeout)
                 outcome = returned(task, await task.fn(*args, **kwargs))
-            except asyncio.CancelledError as error:
-                outcome = delivery.stopped_as or Raised(error)
-            except BaseException as error:  # noqa: BLE001 - SystemExit in a task is its failure, never the worker's end
-                outcome = Raised(error)
-        else:
-            outcome = call
+            else:
+                outcome = call
+        except asyncio.CancelledError as error:
+            outcome = delivery.stopped_as or Raised(error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a task is its failure, never the worker's end
+            outcome = Raised(error)
         self._ended(delivery, outcome)
 
     def thread(self, delivery: Delivery) -> Outcome | None:
         """In a thread, in a context of its own."""
-        call = self._begin(delivery)
-        if not isinstance(call, tuple):
-            return call
-        task, (args, kwargs) = delivery.task, call
-        assert task is not None, "only a known task is started"
         try:
+            call = self._begin(delivery)
+            if not isinstance(call, tuple):
+                return call
+            task, (args, kwargs) = delivery.task, call
+            assert task is not None, "only a known task is started"
             return returned(task, task.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - SystemExit in a task is its failure, never the worker's end
             return Raised(error)

@@ -84,6 +84,8 @@ class Delivery:
             message = self.message = decode(self.id.decode(), self.fields)
         except Unreadable as error:
             return Misfit("decode", Failure("Unreadable", str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody can read it
+            return Misfit("decode", Failure.of(error))
         return Late() if message.meta and self.is_late(clock.now()) else None
 
     def context(self) -> Context:

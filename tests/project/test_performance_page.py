@@ -82,6 +82,7 @@ def test_the_page_tells_what_stands_in_the_results() -> None:
     assert page.count("<!-- results:") == page.count("<!-- end of results -->") == 11
 
 
+@pytest.mark.long
 def test_plots_are_drawn(tmp_path: Path, results: Results) -> None:
     missing = "matplotlib is installed by make bench-page"
     plots = pytest.importorskip("benchmarks.plots", reason=missing, exc_type=ImportError)
