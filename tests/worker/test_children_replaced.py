@@ -57,7 +57,7 @@ def held_up(worker: Worker) -> dict[str, int]:
 
 
 @one_server
-async def test_children_that_are_replaced_ninety_times_leave_nothing_behind(
+async def test_children_that_are_replaced_thirty_times_leave_nothing_behind(
     lab: Lab, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some are killed before they serve, others then, idle or not."""
@@ -68,7 +68,7 @@ async def test_children_that_are_replaced_ninety_times_leave_nothing_behind(
         nonlocal started
         await start(self, *args)
         started += 1
-        if started % 30:
+        if started % 10:
             self.kill()
 
     async with lab.worker(children=1) as worker:
@@ -78,10 +78,10 @@ async def test_children_that_are_replaced_ninety_times_leave_nothing_behind(
         for _ in range(2):
             os.kill(await send(lab, "pid").aget(LONG), signal.SIGKILL)
         assert await send(lab, "crash", folder=folder, how="kill", times=1).aget(LONG) == "survived"
-        assert started >= 3 * 30
+        assert started >= 3 * 10
 
         def more() -> list[str]:
-            """What a leak would show in, by ninety; a few tasks and connections of a worker come and go."""
+            """What a leak would show in, by thirty; a few tasks and connections of a worker come and go."""
             return [what for what, now in held_up(worker).items() if now > before[what] + 10]
 
         await aeventually(lambda: more() == [])
