@@ -89,7 +89,7 @@ EXECUTOR = mutants(
         "        if False:\n            self._conclude",
         (
             "worker/test_waiting.py::"
-            "test_at_a_stop_what_has_not_begun_after_a_standstill_is_given_back_as_never_started[thread-valkey-8.1]"
+            "test_at_a_stop_what_has_not_begun_after_a_standstill_is_given_back_as_never_started[coroutine-valkey-8.1]"
         ),
     ),
     (
