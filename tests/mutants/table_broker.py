@@ -85,8 +85,8 @@ SENDING = mutants(
     ),
     (
         "IDMP: a producer id a send",
-        "pid or os.urandom(8).hex()",
-        'pid or "one"',
+        "return pids, os.urandom(8).hex()",
+        'return pids, "one"',
         "unit/test_sending.py::test_redis_knows_a_message_by_its_own_id_and_each_send_under_way_by_another_producer_id",
     ),
     (
