@@ -12,33 +12,44 @@ from streamtask.worker.delivery import Delivery
 class Deadlines:
     """Calls `late(delivery)` when a delivery that was added is still there at its deadline.
 
-    Those with the same timeout come to their deadlines in the order in which they came here, so to add and to discard
-    one costs no more than a place in a dict. One that waits for a thread may be added before it starts: its time
-    counts from its `started_at`.
+    Those that have started with the same timeout come to their deadlines in the order in which they came here, so to
+    add and to discard one costs no more than a place in a dict, and only the first of them is looked at. What was
+    handed to the threads starts when one is free: its time counts from its `started_at`, and all of them are looked
+    at, for who waits there says nothing of the others.
     """
 
     def __init__(self, late: Callable[[Delivery], None]) -> None:
         self._late = late
-        self._running: dict[float, dict[Delivery, None]] = {}  # by timeout; the longest running first
+        self._started: dict[float, dict[Delivery, None]] = {}  # by timeout; the longest running first
+        self._handed: dict[float, dict[Delivery, None]] = {}  # likewise; no more than threads and what is read ahead
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0.0
 
     def add(self, delivery: Delivery, timeout: float) -> None:
-        """Watch an attempt; `timeout` in seconds."""
-        alike = self._running.setdefault(timeout, {})
-        alike[delivery] = None
-        if len(alike) == 1:
-            self._arm(time.monotonic() + timeout)
+        """Watch an attempt that has just started; `timeout` in seconds."""
+        self._watch(self._started, delivery, timeout)
+
+    def expect(self, delivery: Delivery, timeout: float) -> None:
+        """Watch an attempt that a thread will start, at once or later."""
+        self._watch(self._handed, delivery, timeout)
 
     def discard(self, delivery: Delivery, timeout: float) -> None:
         """It has ended, or did not begin."""
-        self._running.get(timeout, {}).pop(delivery, None)
+        for watched in (self._started, self._handed):
+            watched.get(timeout, {}).pop(delivery, None)
 
     def close(self) -> None:
         """Forget all deadlines."""
-        self._running.clear()
+        self._started.clear()
+        self._handed.clear()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _watch(self, watched: dict[float, dict[Delivery, None]], delivery: Delivery, timeout: float) -> None:
+        alike = watched.setdefault(timeout, {})
+        alike[delivery] = None
+        if len(alike) == 1:
+            self._arm(time.monotonic() + timeout)
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:
@@ -51,12 +62,19 @@ class Deadlines:
     def _fire(self) -> None:
         self._timer = None
         now = time.monotonic()
-        for timeout, alike in tuple(self._running.items()):
-            while alike:
-                delivery = next(iter(alike))
-                at = (delivery.started_at or now) + timeout
-                if at > now:
-                    self._arm(at)
-                    break
-                del alike[delivery]
-                self._late(delivery)
+        for timeout, alike in tuple(self._started.items()):
+            while alike and self._looked_at(next(iter(alike)), alike, timeout, now):
+                pass
+        for timeout, alike in tuple(self._handed.items()):
+            for delivery in tuple(alike):
+                self._looked_at(delivery, alike, timeout, now)
+
+    def _looked_at(self, delivery: Delivery, alike: dict[Delivery, None], timeout: float, now: float) -> bool:
+        """Was it late? Else the timer is set for it."""
+        at = (delivery.started_at or now) + timeout
+        if at > now:
+            self._arm(at)
+            return False
+        alike.pop(delivery, None)
+        self._late(delivery)
+        return True

@@ -165,8 +165,8 @@ class Executor:
         if kind == "coroutine":
             delivery.runner = self._loop.create_task(self._attempts.coroutine(delivery))
         elif kind == "thread":
-            if (timeout := delivery.options.timeout) is not None:  # which counts from its start
-                self._deadlines.add(delivery, timeout)
+            if (timeout := delivery.options.timeout) is not None:
+                self._deadlines.expect(delivery, timeout)
             self._threads.submit(delivery)
         else:
             misfit = self._attempts.child(delivery)

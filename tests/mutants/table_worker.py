@@ -213,6 +213,12 @@ DEADLINES = mutants(
         "(delivery.started_at or delivery.received_at) + timeout",
         "test_a_timeout_counts_from_the_start_not_from_the_wait_for_a_thread[valkey-8.1]",
     ),
+    (
+        "timeout: who waits for a thread says nothing of others",
+        "self._watch(self._handed, delivery, timeout)",
+        "self._watch(self._started, delivery, timeout)",
+        "test_what_waits_for_a_thread_holds_up_nobody_else_s_timeout[valkey-8.1]",
+    ),
 )
 
 SLOTS = mutants(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -94,6 +95,34 @@ async def test_a_timeout_counts_from_the_start_not_from_the_wait_for_a_thread(la
     assert work.runs == [0, 1, 2]
     ends = [int(id.partition(b"-")[0]) for id, _ in lab.client.xrange(lab.keys().dead)]
     assert all(after - before >= 290 for before, after in itertools.pairwise(ends)), "each had its 0.3 s"
+
+
+async def test_what_waits_for_a_thread_holds_up_nobody_else_s_timeout(lab: Lab) -> None:
+    work = Gated(lab, timeout=0.3, max_retries=0)
+    ends: list[str] = []
+
+    async def hangs() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("stopped")
+
+    def hour() -> None:
+        work.gate.wait()
+
+    coroutine, busy = lab.task(hangs, result=False, timeout=0.3, max_retries=0), lab.task(hour, result=False)
+    async with lab.worker(lease=30.0, threads=1, prefetch=60.0) as worker:
+        await deaf(worker)
+        await busy.adelay()
+        admit(lab, worker, await hold(lab, worker, 1))
+        waiting = await work.held(worker, 1)  # the thread has the other one
+        await coroutine.adelay()
+        admit(lab, worker, await hold(lab, worker, 1))
+        await aeventually(lambda: ends == ["stopped"])
+        assert (waiting.state, waiting.started_at) == (State.RUNNING, 0.0)
+        work.gate.set()
+        await lab.empty()
+    assert work.runs == [1]
 
 
 async def test_beside_a_suspect_nothing_starts_that_waited_for_a_thread(lab: Lab) -> None:
