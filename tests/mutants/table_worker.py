@@ -6,6 +6,7 @@ from tests.mutants.kit import mutants
 
 FRESH = "return time.monotonic() - delivery.confirmed_at < delivery.queue.lease / 2 and not self._silent()"
 TAKEN = "test_what_was_taken_in_a_standstill_just_before_its_first_step_never_begins"
+BREAKS = "test_what_breaks_before_the_function_is_its_own_failure_and_costs_no_slot"
 STOOD_STILL = "test_after_a_standstill_just_before_its_first_step_it_is_asked_about_and_blocks_nobody"
 
 EXECUTOR = mutants(
@@ -149,6 +150,12 @@ ATTEMPTS = mutants(
     "worker/attempts.py",
     "worker/test_waiting.py",
     (
+        "failure: what breaks before a coroutine",
+        "            outcome = Raised(error)\n        self._ended",
+        "            raise\n        self._ended",
+        f"worker/test_threads.py::{BREAKS}[coroutine-valkey-8.1]",
+    ),
+    (
         "freshness: half a lease",
         FRESH,
         "return not self._silent()",
@@ -235,6 +242,12 @@ SLOTS = mutants(
 DELIVERY = mutants(
     "worker/delivery.py",
     "worker/test_suspects.py",
+    (
+        "decode: whatever breaks it",
+        "except Exception as error:  # noqa: BLE001 - whatever",
+        "except ZeroDivisionError as error:  # noqa: BLE001 - whatever",
+        "worker/test_threads.py::test_what_cannot_be_decoded_for_whatever_reason_is_a_dead_letter[valkey-8.1]",
+    ),
     (
         "expiry: by Redis time",
         "ttl is not None and self.sent_ms + ttl * 1000 < now",

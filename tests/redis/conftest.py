@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamtask.broker.link import SyncLink
+from tests.proxy import Proxy
 from tests.redis.kit import Stage, fill
 from tests.redis.shop import Shop
 from tests.servers import ALL, Server, StartServer
@@ -38,6 +39,23 @@ def stage(url: str) -> Iterator[Stage]:
 def shop(url: str) -> Iterator[Shop]:
     """An app on each server in turn."""
     shop = Shop(url)
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A way to the server that loses what it is told to lose."""
+    with Proxy(server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_shop(proxy: Proxy, url: str) -> Iterator[Shop]:
+    """An app that reaches its server through the proxy; the stage looks past it."""
+    shop = Shop(proxy.url, send_timeout=20)
+    shop.stage.link.close()
+    shop.stage = Stage(url)
     yield shop
     shop.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -12,26 +12,14 @@ from streamtask import Result, SendError
 from streamtask.broker.link import Command, LinkPool
 from streamtask.errors import MaybeSent
 from tests.proxy import Proxy
-from tests.redis.kit import Stage
 from tests.redis.shop import Shop
-from tests.servers import Server
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server.address) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def shop(proxy: Proxy, url: str) -> Iterator[Shop]:
-    """An app that reaches its server through the proxy; the stage looks past it."""
-    shop = Shop(proxy.url, send_timeout=20)
-    shop.stage.link.close()
-    shop.stage = Stage(url)
-    shop.pack.delay(-1)  # what the first send learns of the server is known from here on
-    yield shop
-    shop.close()
+def shop(far_shop: Shop) -> Shop:
+    """Far away, and what the first send learns of the server is known."""
+    far_shop.pack.delay(-1)
+    return far_shop
 
 
 def run(shop: Shop, sends: Coroutine[Any, Any, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,19 +24,9 @@ plain = pytest.mark.parametrize("server_name", ["valkey-8.1", "redis-7.0"])
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(server.address) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def shop(proxy: Proxy, url: str) -> Iterator[Shop]:
-    """An app that reaches its server through the proxy; the stage looks past it."""
-    shop = Shop(proxy.url, send_timeout=20)
-    shop.stage.link.close()
-    shop.stage = Stage(url)
-    yield shop
-    shop.close()
+def shop(far_shop: Shop) -> Shop:
+    """Its server is behind the proxy."""
+    return far_shop
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.__name__)

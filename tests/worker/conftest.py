@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.servers import ALL
+from tests.worker.children_kit import with_children
 from tests.worker.kit import Lab
 
 MakeLab = Callable[..., Lab]
@@ -38,3 +40,15 @@ async def make_lab(url: str) -> AsyncIterator[MakeLab]:
 async def lab(make_lab: MakeLab) -> Lab:
     """An app on each server in turn."""
     return make_lab()
+
+
+@pytest.fixture
+async def children_lab(make_lab: MakeLab, url: str) -> Lab:
+    """A lab with the app whose tasks run in children."""
+    return with_children(make_lab(), url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """Where tasks write down what they do."""
+    return str(tmp_path)

@@ -18,22 +18,15 @@ from streamtask import TaskFailed
 from streamtask.errors import ConfigError
 from streamtask.worker.child import Child
 from tests.support import aeventually, alive
-from tests.worker.children_kit import LONG, notes, pids, send, with_children
-from tests.worker.conftest import MakeLab
+from tests.worker.children_kit import LONG, notes, pids, send
 from tests.worker.kit import Lab, one_server, two_servers
 from tests.worker.process_app import Day, create_app
 
 
 @pytest.fixture
-async def lab(make_lab: MakeLab, url: str) -> Lab:
-    """A lab with the app of the children."""
-    return with_children(make_lab(), url)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    """Where the tasks write down what they do."""
-    return str(tmp_path)
+def lab(children_lab: Lab) -> Lab:
+    """The one with children."""
+    return children_lab
 
 
 # -- what a child gives back -------------------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from streamtask.child.ceilings import Ceilings
 from streamtask.size import MIB
 from streamtask.worker import Worker, memory
 from tests.support import aeventually, alive
-from tests.worker.children_kit import LONG, notes, pids, send, with_children
-from tests.worker.conftest import MakeLab
+from tests.worker.children_kit import LONG, notes, pids, send
 from tests.worker.kit import Lab, one_server
 
 #: The text of the failure; it is seen on its way to 512 MiB, or there.
@@ -22,15 +21,9 @@ TOO_MUCH = r"it used [2-9]\d\d([.]\d)? MiB, 256 MiB are allowed [(]max_memory[)]
 
 
 @pytest.fixture
-async def lab(make_lab: MakeLab, url: str) -> Lab:
-    """A lab with the app of the children."""
-    return with_children(make_lab(), url)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    """Where the tasks write down what they do."""
-    return str(tmp_path)
+def lab(children_lab: Lab) -> Lab:
+    """The one with children."""
+    return children_lab
 
 
 @pytest.fixture

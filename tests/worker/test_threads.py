@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 
+import pytest
+
 from streamtask import current
 from streamtask.broker.keys import GROUP, RELEASED
+from streamtask.message import Message
+from streamtask.outcome import Call, arguments
+from streamtask.policy import Misfit
+from streamtask.worker import attempts, delivery
 from streamtask.worker.delivery import Delivery, State
 from tests.support import aeventually
 from tests.worker.by_hand import admit, deaf, hold
@@ -174,4 +181,62 @@ async def test_a_free_thread_takes_the_next_while_the_loop_stands_still(lab: Lab
         while len(runs) < 20 and time.monotonic() < deadline:
             time.sleep(0.01)  # the loop stands still
         assert runs == list(range(20))
+        await lab.empty()
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+async def test_what_breaks_before_the_function_is_its_own_failure_and_costs_no_slot(
+    lab: Lab, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours, say: the next one must not wait for ever for the slot, nor this one for a worker."""
+    runs: list[int] = []
+
+    async def coroutine(n: int) -> None:
+        runs.append(n)
+
+    def thread(n: int) -> None:
+        runs.append(n)
+
+    def broken(task: object, raw: bytes) -> Call | Misfit:
+        if raw == b'{"n":1}':
+            raise LookupError("broken on purpose")
+        return arguments(task, raw)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(attempts, "arguments", broken)
+    task = lab.task(coroutine if kind == "coroutine" else thread, result=False, max_retries=0)
+    async with lab.worker(concurrency=1, threads=1):
+        for n in (1, 2):
+            await task.adelay(n)
+        await lab.empty()
+    assert runs == [2]
+    (dead,) = lab.dead()
+    assert dead[b"dead_error"] == b"LookupError: broken on purpose"
+
+
+async def test_what_cannot_be_decoded_for_whatever_reason_is_a_dead_letter(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(entry_id: str, flat: object) -> Message:
+        raise RecursionError("too deep")
+
+    async def work() -> None: ...
+
+    monkeypatch.setattr(delivery, "decode", broken)
+    task = lab.task(work, result=False)
+    async with lab.worker():
+        await task.adelay()
+        await lab.empty()
+    (dead,) = lab.dead()
+    assert (dead[b"dead_reason"], dead[b"dead_error"]) == (b"decode", b"RecursionError: too deep")
+
+
+async def test_presence_counts_what_has_begun(lab: Lab) -> None:
+    work = Gated(lab)
+    async with lab.worker(lease=30.0, threads=1, prefetch=60.0) as worker:
+        await deaf(worker)
+        for n in range(3):
+            await work.held(worker, n)
+        await aeventually(lambda: work.runs == [0])
+        assert json.loads(worker._presence())["running"] == 1
+        work.gate.set()
         await lab.empty()
