@@ -40,6 +40,28 @@ def queue(value: object) -> str:
     return name
 
 
+#: What a topic may be called: it is the key of a stream that others write too, so nearly anything printable.
+_TOPIC = re.compile(r"[!-~]{1,256}")
+
+
+def topic(value: object) -> str:
+    """A topic's name, the key of its stream; braces only as one pair around a part of it."""
+    if not isinstance(value, str) or not _TOPIC.fullmatch(value):
+        raise ValueError(f"{value!r} is no topic: use 1 to 256 printable ASCII characters, no spaces, as in shop:orders")
+    braces = value.count("{"), value.count("}")
+    if braces != (0, 0) and (braces != (1, 1) or value.find("{") + 1 >= value.find("}")):
+        raise ValueError(f"{value!r} is no topic: braces must be one pair around a part of it, as in shop:{{eu}}:orders")
+    return value
+
+
+def group(value: object) -> str:
+    """A consumer group's name; it is a durable identity."""
+    name = check_name("group", value)
+    if name in ("released", "lost", "published"):
+        raise ValueError(f"{name!r} is no group name: a key of streamtask has it; choose another")
+    return name
+
+
 def message_id(value: object) -> str:
     """A message id chosen by the caller."""
     if not isinstance(value, str) or not _MESSAGE_ID.fullmatch(value):

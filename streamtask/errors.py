@@ -6,12 +6,16 @@
     ├── UnknownQueue (ValueError)         a queue that no task declares
     ├── DuplicateTask (ValueError)        two functions under one task name
     ├── DuplicateSchedule (ValueError)    two schedules under one name
+    ├── DuplicateHandler (ValueError)     two handlers for one event type in one group
+    ├── UnknownGroup (LookupError)        a group that no worker has made on the topic
     ├── MessageTooLarge (ValueError)      an encoded message above `max_message_bytes`
     ├── NotInTask (RuntimeError)          `current()` outside a task
     ├── WouldBlock (RuntimeError)         a blocking wait where it would stop other work
     ├── SendError (ConnectionError)       Redis did not take the message
     │   ├── MaybeSent                     the answer was lost: the message is there or not
-    │   └── NoRedis                       no server where one was looked for
+    │   ├── NoRedis                       no server where one was looked for
+    │   ├── PublishErrors                 some of many events were not published
+    │   └── QueueFull                     a topic has reached its hard limit
     ├── AlreadyQueued                     `Unique(on_conflict="raise")` met a live holder
     ├── TaskFailed                        `.get()` on a task that became a dead letter
     ├── Cancelled                         `.get()` on a cancelled task; raised inside one that is asked to stop
@@ -49,6 +53,14 @@ class DuplicateTask(StreamTaskError, ValueError):
 
 class DuplicateSchedule(StreamTaskError, ValueError):
     """Two schedules have one name; give one of them `name=`."""
+
+
+class DuplicateHandler(StreamTaskError, ValueError):
+    """Two handlers of one group take the same event type; each event goes to one handler of a group."""
+
+
+class UnknownGroup(StreamTaskError, LookupError):
+    """The topic has no such consumer group; the text names those that it has."""
 
 
 class MessageTooLarge(StreamTaskError, ValueError):
@@ -89,6 +101,20 @@ class MaybeSent(SendError):
 
 class NoRedis(SendError):
     """No server answers where streamtask looked for one; the text names the ways out."""
+
+
+class QueueFull(SendError):
+    """The topic holds `hard_max_length` entries, and its `overflow` is "refuse"; nothing was published."""
+
+
+class PublishErrors(SendError):
+    """Of many events some were not published; `errors` maps each one's index to its error, `ids` holds the entry id of
+    each event that was ("" for the others).
+    """
+
+    def __init__(self, message: str, errors: dict[int, Exception], ids: Sequence[str]) -> None:
+        super().__init__(message, errors)
+        self.ids = tuple(ids)
 
 
 class AlreadyQueued(StreamTaskError):

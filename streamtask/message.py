@@ -95,11 +95,11 @@ def decode(entry_id: str, flat: Sequence[bytes]) -> Message:
         raise Unreadable("the entry has no field `task`")
     if args[:1] != b"{" and args.lstrip()[:1] != b"{":
         raise Unreadable("`args` is not a JSON object")
-    meta = _meta(raw_meta) if raw_meta else {}
-    return Message(_text("id", id) if id else entry_id, _text("task", task), args, meta)
+    meta = read_meta(raw_meta) if raw_meta else {}
+    return Message(read_text("id", id) if id else entry_id, read_text("task", task), args, meta)
 
 
-def _text(name: str, raw: bytes) -> str:
+def read_text(name: str, raw: bytes) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -109,7 +109,7 @@ def _text(name: str, raw: bytes) -> str:
     return text
 
 
-def _meta(raw: bytes) -> dict[str, Any]:
+def read_meta(raw: bytes) -> dict[str, Any]:
     try:
         meta = from_json(raw)
     except ValueError as error:

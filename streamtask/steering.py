@@ -1,7 +1,10 @@
-"""What user code raises to steer its own task: `Retry`, `Reject`, `Snooze`. They become verdicts and are no errors."""
+"""What user code raises to steer its own task: `Retry`, `Reject`, `Snooze`, and `BatchError` for some of a batch. They
+become verdicts and are no errors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from streamtask.duration import seconds
@@ -38,6 +41,22 @@ class Snooze(Exception):
         if delay is None and at is None:
             raise ValueError("Snooze needs a delay in seconds or at=<aware datetime>")
         self.delay, self.at, self.reason = _when("Snooze", delay, at), at, reason
+
+
+class BatchError(Exception):
+    """Raise in a batch function: the items at these places failed, each by its own error; all others are done.
+
+    An item's error counts as if its own task had raised it, so Retry, Reject and Snooze work too. Raises TypeError for
+    what is no mapping of places to exceptions.
+    """
+
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
+        given: list[tuple[object, object]] = list(errors.items())  # whatever the types promise
+        for place, error in given:
+            if not isinstance(place, int) or isinstance(place, bool) or place < 0 or not isinstance(error, Exception):
+                raise TypeError(f"BatchError takes {{place: exception}}, not {place!r}: {error!r}")
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{place}: {error!r:.100}" for place, error in sorted(self.errors.items())[:10]))
 
 
 def _when(who: str, delay: float | timedelta | None, at: datetime | None) -> float | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from streamtask.broker.outgoing import Outgoing, Receipt
-from streamtask.broker.sending import CHUNK, Receipts
+from streamtask.broker.outgoing import Receipt
+from streamtask.broker.sending import CHUNK, Item, Receipts
 from streamtask.errors import SendError
 
-Waiting = list[tuple[Outgoing, "asyncio.Future[Receipt | Exception]"]]
+Waiting = list[tuple[Item, "asyncio.Future[Receipt | Exception]"]]
 
 
 class Bundles:
@@ -21,13 +21,13 @@ class Bundles:
     its own error.
     """
 
-    def __init__(self, converse: Callable[[Sequence[Outgoing]], Awaitable[Receipts]]) -> None:
+    def __init__(self, converse: Callable[[Sequence[Item]], Awaitable[Receipts]]) -> None:
         self._converse = converse
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, Waiting] = {}  # by stream
         self._leaving: set[asyncio.Task[None]] = set()
 
-    def send(self, item: Outgoing) -> asyncio.Future[Receipt | Exception]:
+    def send(self, item: Item) -> asyncio.Future[Receipt | Exception]:
         """Send one; a refusal is the result, a SendError is raised. Who waits may give up: it is sent all the same."""
         if not self._waiting:
             self._loop.call_soon(self._leave)

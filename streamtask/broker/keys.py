@@ -3,12 +3,17 @@
 A queue's stream is `<namespace>:<queue>`. All keys derived from it carry the stream's name as hash tag,
 `{<namespace>:<queue>}:due` and so on, so that one queue lives in one slot of a Redis Cluster and a script may touch all
 of it.
+
+A topic's stream is what the user calls it. What a group could not handle at once goes to the group's own queue,
+`{<topic>}:<group>`, whose consumer group has the same name: so no group sees another's retry, and one read serves both.
+In lists and on the command line that queue is called `<topic>/<group>`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 #: The one consumer group of a task stream, and the consumer that owns what was given back.
 GROUP, RELEASED = "workers", "released"
@@ -32,7 +37,10 @@ def tag(base: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QueueKeys:
-    """The keys of one queue."""
+    """The keys of one queue, or of one group's view of a topic; the consumer group that reads it.
+
+    Of a topic the stream is everybody's, and all else is that of the group's own queue: what fails goes there.
+    """
 
     stream: str
     prefix: str
@@ -44,6 +52,17 @@ class QueueKeys:
     where: str
     suspects: str
     mover: str
+    group: str = GROUP
+    kind: Literal["task", "topic"] = "task"
+
+    @property
+    def types(self) -> str:
+        """Event types that the group's workers handle, each with the ms at which one of them last said so."""
+        return f"{self.prefix}:types"
+
+    def once(self, event_id: str) -> str:
+        """Remembers that an event was handled, whatever entry brought it."""
+        return f"{self.prefix}:once:{event_id}"
 
     def result(self, message_id: str) -> str:
         """The result record of a message, and the channel on which its end is told."""
@@ -58,13 +77,50 @@ class QueueKeys:
         return f"{self.prefix}:unique:id:{message_id}"
 
 
+_NAMES = ("due", "body", "dead", "conf", "ticks", "where", "suspects", "mover")
+
+
 @lru_cache(maxsize=4096)
 def queue_keys(namespace: str, queue: str) -> QueueKeys:
-    """The keys of a queue."""
+    """The keys of a queue; `<topic>/<group>` names the own queue of a group on a topic."""
+    topic, slash, group = queue.rpartition("/")
+    if slash:
+        return _keys(own_stream(topic, group), own_stream(topic, group), group, "task")
     stream = f"{namespace}:{queue}"
-    prefix = tag(stream)
-    names = ("due", "body", "dead", "conf", "ticks", "where", "suspects", "mover")
-    return QueueKeys(stream, prefix, *(f"{prefix}:{name}" for name in names))
+    return _keys(stream, tag(stream), GROUP, "task")
+
+
+@lru_cache(maxsize=4096)
+def topic_keys(topic: str, group: str) -> QueueKeys:
+    """A topic as one group sees it."""
+    return _keys(topic, own_stream(topic, group), group, "topic")
+
+
+def _keys(stream: str, prefix: str, group: str, kind: Literal["task", "topic"]) -> QueueKeys:
+    keys = {name: f"{prefix}:{name}" for name in _NAMES}
+    if kind == "topic":  # the two streams of a group agree on their leases apart, since each has holders of its own
+        keys["conf"] = f"{prefix}:topic-conf"
+    return QueueKeys(stream, prefix, **keys, group=group, kind=kind)
+
+
+def own_stream(topic: str, group: str) -> str:
+    """The stream of a group's own queue."""
+    return f"{tag(topic)}:{group}"
+
+
+def lost(topic: str) -> str:
+    """How many unread or unfinished entries each group lost to the topic's hard cap: a hash, group to count."""
+    return f"{tag(topic)}:lost"
+
+
+def published(topic: str, key: str) -> str:
+    """Remembers the entry that was published under a key, or with an event id."""
+    return f"{tag(topic)}:published:{key}"
+
+
+def topics(namespace: str) -> str:
+    """The set of the topics that the namespace's producers and workers use."""
+    return f"{namespace}:topics"
 
 
 def queues(namespace: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from streamtask.broker import keys as names
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import Arg, Command, call_of
 from streamtask.broker.scripts import DEFER, ENQ
@@ -43,6 +44,19 @@ class Outgoing(NamedTuple):
     def scripted(self) -> bool:
         """Does it take a script, which answers the same when it is asked again?"""
         return self.due is not None or bool(self.locks)
+
+    @property
+    def doubt(self) -> str:
+        """What to do when nobody knows whether it was sent."""
+        return "send again with the same message_id, and it is there once"
+
+    def registered(self, namespace: str) -> tuple[str, str]:
+        """The set that knows of its queue, and what stands there."""
+        return names.queues(namespace), self.queue
+
+    def plain(self) -> Command:
+        """For who may only XADD."""
+        return self.command()
 
     def command(self) -> Command:
         """The script that is needed, or a plain XADD where nothing more is asked for."""

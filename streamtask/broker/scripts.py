@@ -22,8 +22,8 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = (_LUA / f"{name}.lua").read_text()
+def _load(name: str, *before: str) -> Script:
+    text = "".join((_LUA / f"{part}.lua").read_text() for part in (*before, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -42,4 +42,11 @@ GC = _load("gc")
 AGREE = _load("agree")
 SWEEP = _load("sweep")
 BURY = _load("bury")
-ALL = (DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC, AGREE, SWEEP, BURY)
+PUBLISH = _load("publish", "retention")
+TRIM = _load("trim", "retention")
+IGNORE = _load("ignore")
+ONCE = _load("once")
+ALL = (
+    DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC, AGREE, SWEEP, BURY, PUBLISH, TRIM,
+    IGNORE, ONCE,
+)  # fmt: skip

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from streamtask.address import Address, safe_url
 from streamtask.broker.bundles import Bundles
 from streamtask.broker.link import CONNECTION_ERRORS, LinkPool, SyncLinkPool
-from streamtask.broker.outgoing import Outgoing
-from streamtask.broker.sending import Again, Receipts, Sending, Turn
+from streamtask.broker.sending import Again, Item, Receipts, Sending, Turn
 from streamtask.embedded import ensure
 from streamtask.errors import NoRedis, SendError
 
@@ -41,14 +40,14 @@ class Sender:
         ref = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget(ref()))
 
-    def send(self, outgoing: Sequence[Outgoing]) -> Receipts:
+    def send(self, outgoing: Sequence[Item]) -> Receipts:
         """Send all, a thousand a round trip; a refusal stands at its message's place.
 
         Raises SendError when Redis is away, and MaybeSent when answers were lost.
         """
         return self.drive(self._sending.send(outgoing))
 
-    async def asend(self, outgoing: Sequence[Outgoing]) -> Receipts:
+    async def asend(self, outgoing: Sequence[Item]) -> Receipts:
         """The asyncio twin of `send`."""
         if len(outgoing) == 1 and not outgoing[0].scripted:
             return [await self._client().bundles.send(outgoing[0])]

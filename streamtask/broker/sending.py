@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, TypeAlias
 from streamtask.broker import keys as names
 from streamtask.broker.link import Command, Cut, NoPermissionError, NoScriptError, ResponseError, passing
 from streamtask.broker.outgoing import REMEMBERED, Outgoing, Receipt
-from streamtask.broker.scripts import DEFER, ENQ
+from streamtask.broker.publishing import Publication
+from streamtask.broker.scripts import DEFER, ENQ, PUBLISH
 from streamtask.broker.server import idmp_is_flawed
 from streamtask.errors import MaybeSent, SendError
 
@@ -36,7 +37,7 @@ KEPT = 100
 WINDOW = 0.6 * REMEMBERED
 #: Seconds between two tries: at first, and at most.
 PAUSE, LONGEST_PAUSE = 0.02, 0.3
-_LOAD: list[Command] = [("SCRIPT", "LOAD", script.text) for script in (ENQ, DEFER)]
+_LOAD: list[Command] = [("SCRIPT", "LOAD", script.text) for script in (ENQ, DEFER, PUBLISH)]
 
 
 class Again(NamedTuple):
@@ -49,6 +50,8 @@ class Again(NamedTuple):
 
 Turn: TypeAlias = list[Command] | Again
 Receipts: TypeAlias = list[Receipt | Exception]
+#: A call of a task, or an event.
+Item: TypeAlias = Outgoing | Publication
 
 
 class Chunk:
@@ -59,7 +62,7 @@ class Chunk:
 
     __slots__ = ("commands", "doubt", "items", "left", "replies")
 
-    def __init__(self, items: Sequence[Outgoing], commands: list[Command]) -> None:
+    def __init__(self, items: Sequence[Item], commands: list[Command]) -> None:
         self.items, self.commands = items, commands
         self.left = list(range(len(items)))
         self.replies: list[Any] = [None] * len(items)
@@ -91,7 +94,7 @@ class Sending:
 
     def __init__(self, namespace: str, timeout: float) -> None:
         self._namespace, self._window = namespace, min(timeout, WINDOW)
-        self._announced: set[str] = set()
+        self._announced: set[tuple[str, str]] = set()
         self._idmp: dict[str, bool] = {}  # by stream: it is set up, or the server cannot; absent: not known
         self._flawed = False
         # Each serves one send at a time, and none any more once a send was in doubt: so nobody makes Redis forget what
@@ -104,7 +107,7 @@ class Sending:
         """In a forked child: the parent's producer ids are the parent's."""
         self._pids = []
 
-    def send(self, outgoing: Sequence[Outgoing]) -> Generator[Turn, list[Any], Receipts]:
+    def send(self, outgoing: Sequence[Item]) -> Generator[Turn, list[Any], Receipts]:
         """Send all, a chunk a round trip. Raises SendError, or MaybeSent when some are in doubt, with `errors`."""
         receipts: Receipts = []
         pids, pid = self._free_pid()
@@ -126,7 +129,7 @@ class Sending:
                 pids.append(pid)
         return receipts
 
-    def send_apart(self, outgoing: Sequence[Outgoing]) -> Generator[Turn, list[Any], Receipts]:
+    def send_apart(self, outgoing: Sequence[Item]) -> Generator[Turn, list[Any], Receipts]:
         """Send messages of several callers, at most CHUNK, in one round trip; what fails of one is told to nobody else.
 
         Raises nothing: each gets its receipt, or the SendError that it would have got alone.
@@ -150,10 +153,10 @@ class Sending:
             return pids, pids.pop()
         return pids, os.urandom(8).hex()
 
-    def _chunk(self, items: Sequence[Outgoing], pid: str) -> Chunk:
+    def _chunk(self, items: Sequence[Item], pid: str) -> Chunk:
         return Chunk(items, [self._command(item, pid, place) for place, item in enumerate(items)])
 
-    def _command(self, item: Outgoing, pid: str, place: int) -> Command:
+    def _command(self, item: Item, pid: str, place: int) -> Command:
         if item.scripted:
             return item.command()
         idmp = self._idmp.get(item.keys.stream)
@@ -204,13 +207,13 @@ class Sending:
 
     # -- what is said beside the messages ------------------------------------------------------------------------------
 
-    def _introduction(self, item: Outgoing) -> list[Command]:
+    def _introduction(self, item: Item) -> list[Command]:
         """What the first send to a queue says too. After the message, which makes the stream that is set up."""
-        stream, queue, said = item.keys.stream, item.queue, list[Command]()
+        stream, known, said = item.keys.stream, item.registered(self._namespace), list[Command]()
         if stream not in self._idmp and item.due is None:
             said += [("HELLO",), _set_up(stream)]
-        if queue not in self._announced:
-            said += [("SADD", names.queues(self._namespace), queue), ("SADD", names.NAMESPACES, self._namespace)]
+        if known not in self._announced:
+            said += [("SADD", *known), ("SADD", names.NAMESPACES, self._namespace)]
         return said
 
     def _learn(self, command: Command, reply: Any) -> None:
@@ -225,9 +228,9 @@ class Sending:
                     self._idmp[stream] = False
                 else:  # there is no stream, or the server is in trouble
                     self._idmp.pop(stream, None)
-            case ("SADD", str(key), str(queue)) if key != names.NAMESPACES:
+            case ("SADD", str(key), str(name)) if key != names.NAMESPACES:
                 if not refused or not passing(reply):
-                    self._announced.add(queue)
+                    self._announced.add((key, name))
 
     # -- refusals that are no refusals of the message ------------------------------------------------------------------
 
@@ -247,14 +250,14 @@ class Sending:
         chunk.left = [*again, *chunk.left]
         return _LOAD if load else []
 
-    def _other_way(self, item: Outgoing, command: Command, reply: ResponseError) -> Command | None:
+    def _other_way(self, item: Item, command: Command, reply: ResponseError) -> Command | None:
         stream = item.keys.stream
         if item.scripted or _is_plain(command):
             return None
         if command[0] != "XADD" and isinstance(reply, NoPermissionError):  # who may only XADD
             self._idmp[stream] = False
-            return item.command()
-        if command[0] == "XADD" and str(reply).startswith(("syntax error", "Invalid stream ID")):
+            return item.plain()
+        if str(reply).startswith(("syntax error", "Invalid stream ID")):
             # Another server stands there now, an older one.
             self._idmp.pop(stream, None)
             return item.remembered()
@@ -286,7 +289,7 @@ def _apart(error: SendError, chunk: Chunk) -> Receipts:
     return receipts
 
 
-def _told(error: SendError, receipts: Receipts, chunk: Chunk, outgoing: Sequence[Outgoing]) -> SendError:
+def _told(error: SendError, receipts: Receipts, chunk: Chunk, outgoing: Sequence[Item]) -> SendError:
     """The error for the caller, with every message that was refused, is in doubt or was not sent."""
     answers = [*receipts, *chunk.replies]
     errors = {i: answer for i, answer in enumerate(answers) if isinstance(answer, Exception)}
@@ -305,5 +308,5 @@ def _told(error: SendError, receipts: Receipts, chunk: Chunk, outgoing: Sequence
         look = f"look for it (app.result({first.id!r}).status())" if one else "look for them (app.result(id).status())"
         todo = f"{look} before you send again; a call with message_id= may be sent again without a look"
     else:
-        todo = "send again with the same message_id, and it is there once"
+        todo = chunk.items[chunk.left[0]].doubt
     return MaybeSent(f"{str(error).rstrip('.')}. Redis may have taken {what}: {todo}", ids, errors)

@@ -1,0 +1,54 @@
+"""An event: a frozen pydantic model that is published to a topic, and comes to one handler of each group."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import ClassVar, Unpack
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from streamtask.checks import topic as check_topic
+from streamtask.envelope import EventKind, EventMeta
+
+
+class Event(BaseModel):
+    """Subclass it: `class ArticleCreated(Event, topic="articles", source="shop"): ...`.
+
+    `topic` is the stream's key in Redis, `type` the event's name on the wire (by default the class's), `source` who
+    publishes it (by default the app's name). The fields are the payload. The envelope is at `meta`, so that no field
+    can clash with it: before the event is published it says what it was made with.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
+
+    __event__: ClassVar[EventKind | None] = None
+    _meta: EventMeta | None = PrivateAttr(default=None)
+
+    def __init_subclass__(
+        cls,
+        *,
+        topic: str | None = None,
+        type: str | None = None,
+        source: str | None = None,
+        **kwargs: Unpack[ConfigDict],
+    ) -> None:
+        """Learn the topic; what is not given comes from the class above, but for the type."""
+        super().__init_subclass__(**kwargs)
+        above = cls.__event__
+        found = topic or (above.topic if above is not None else None)
+        if found is None:
+            if type is not None or source is not None:
+                raise TypeError(f"{cls.__qualname__} names no topic: class {cls.__name__}(Event, topic=...)")
+            return
+        kind_source = source if source is not None else (above.source if above is not None else None)
+        cls.__event__ = EventKind(check_topic(found), type or cls.__name__, kind_source)
+
+    @property
+    def meta(self) -> EventMeta:
+        """The envelope: of an event that came, as it came; of a new one, with an id of its own and the time now."""
+        if self._meta is None:
+            kind = self.__event__
+            name, source = (kind.type, kind.source or "") if kind is not None else (type(self).__name__, "")
+            self._meta = EventMeta(os.urandom(16).hex(), name, source, datetime.now(UTC))
+        return self._meta
