@@ -11,18 +11,22 @@ from pydantic import ValidationError
 
 from streamtask import checks
 from streamtask.address import safe_url
+from streamtask.batch import BatchTask
 from streamtask.checks import check_name
 from streamtask.context import current
 from streamtask.duration import seconds
 from streamtask.errors import ConfigError, DuplicateSchedule, DuplicateTask, UnknownQueue
+from streamtask.events import Events
 from streamtask.naming import place, task_name
-from streamtask.options import CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict
+from streamtask.options import Batching, CallOptions, CallOptionsDict, TaskOptions, TaskOptionsDict
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
 from streamtask.schedule import Schedule, ScheduleOptionsDict
 from streamtask.signature import dump_arguments
 from streamtask.size import show
+from streamtask.subscription import Subscription
 from streamtask.task import AsyncTask, SyncTask, Task
+from streamtask.topic import TopicLimits
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 TaskT = TypeVar("TaskT", bound=Task[..., Any])
 
 
@@ -68,7 +73,25 @@ class Queue:
     name: str
 
 
-class StreamTask:
+class _BatchDecorator:
+    """`@app.batch(...)` with options in hand; the type of an item is that of the list."""
+
+    def __init__(self, app: StreamTask, batching: Batching, options: TaskOptions) -> None:
+        self._app, self._batching, self._options = app, batching, options
+
+    @overload
+    def __call__(self, fn: Callable[[list[T]], Coroutine[Any, Any, None]], /) -> BatchTask[T, None]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], Coroutine[Any, Any, list[R] | None]], /) -> BatchTask[T, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], None], /) -> BatchTask[T, None]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], list[R] | None], /) -> BatchTask[T, R]: ...
+    def __call__(self, fn: Callable[..., Any], /) -> Any:
+        return self._app._register(fn, self._options, self._batching)
+
+
+class StreamTask(Events):
     """An app. Nothing is connected until something is sent.
 
     `name` is also the namespace, the prefix of all its keys, unless `namespace` says otherwise. `url` is the server's
@@ -99,6 +122,8 @@ class StreamTask:
         self.defaults = defaults if results else TaskOptions(result=False).over(defaults)
         self.tasks: dict[str, Task[..., Any]] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.subscriptions: dict[str, Subscription] = {}
+        self.topics: dict[str, TopicLimits] = {}
         self.post = Post(self.namespace, url, settings, on_blocking_send)
         for queue in queues:
             self.queue(queue)
@@ -121,6 +146,17 @@ class StreamTask:
         """
         decorator = _Decorator(self, TaskOptions(**options))
         return decorator if fn is None else decorator(fn)
+
+    def batch(
+        self, size: int = 100, wait: float | timedelta = 2.0, **options: Unpack[TaskOptionsDict]
+    ) -> _BatchDecorator:
+        """Make a function that takes a list a task of single items: `f.delay(item)` sends one, and a worker calls it
+        with up to `size` of them, at the latest `wait` seconds after the first one came.
+
+        All are done when it returns; it may return a list with a result for each. `raise BatchError({3: error})` fails
+        some of them, any other exception all. Under `@app.on` the items are events. Errors as in `task`.
+        """
+        return _BatchDecorator(self, Batching.of(size, wait), TaskOptions(**options))
 
     def queue(self, name: str) -> Queue:
         """Declare a queue that no task of this app names, so that calls may be sent to it."""
@@ -199,7 +235,9 @@ class StreamTask:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _register(self, fn: Callable[..., Any], options: TaskOptions) -> Task[..., Any]:
+    def _register(
+        self, fn: Callable[..., Any], options: TaskOptions, batching: Batching | None = None
+    ) -> Task[..., Any]:
         if isinstance(fn, Task):
             raise TypeError(f"{fn.name} is already a task; put @app.task under @app.schedule")
         name = task_name(fn, options.name)
@@ -208,14 +246,18 @@ class StreamTask:
             raise DuplicateTask(
                 f"two tasks are called {name!r}: {place(known.fn)} and {place(fn)}; give one of them name="
             )
-        kind: type[Task[..., Any]] = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
         effective = options.over(self.defaults)
         if options.max_memory is not None and not effective.process:  # among an app's defaults it is for those that are
             raise TypeError(
                 f"{name}: max_memory={show(options.max_memory)!r} is for tasks in a child process, and this one runs "
                 f"inside the worker; add process=True, or leave max_memory out"
             )
-        task = kind(fn, name, effective, self.post)
+        task: Task[..., Any]
+        if batching is not None:
+            task = BatchTask(fn, name, effective, self.post, batching)
+        else:
+            kind: type[Task[..., Any]] = AsyncTask if inspect.iscoroutinefunction(fn) else SyncTask
+            task = kind(fn, name, effective, self.post)
         self.post.queues.add(task.queue)
         self.tasks[name] = task
         return task

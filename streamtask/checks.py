@@ -47,10 +47,14 @@ _TOPIC = re.compile(r"[!-~]{1,256}")
 def topic(value: object) -> str:
     """A topic's name, the key of its stream; braces only as one pair around a part of it."""
     if not isinstance(value, str) or not _TOPIC.fullmatch(value):
-        raise ValueError(f"{value!r} is no topic: use 1 to 256 printable ASCII characters, no spaces, as in shop:orders")
+        raise ValueError(
+            f"{value!r} is no topic: use 1 to 256 printable ASCII characters, no spaces, as in shop:orders"
+        )
     braces = value.count("{"), value.count("}")
     if braces != (0, 0) and (braces != (1, 1) or value.find("{") + 1 >= value.find("}")):
-        raise ValueError(f"{value!r} is no topic: braces must be one pair around a part of it, as in shop:{{eu}}:orders")
+        raise ValueError(
+            f"{value!r} is no topic: braces must be one pair around a part of it, as in shop:{{eu}}:orders"
+        )
     return value
 
 

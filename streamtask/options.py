@@ -210,6 +210,26 @@ _TASK: Mapping[str, checks.Check] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When a batch is full: `size` items, or `wait` seconds after its first one came."""
+
+    size: int
+    wait: float
+
+    @classmethod
+    def of(cls, size: object, wait: object) -> Batching:
+        """Checked; raises ValueError that names the wrong one."""
+        try:
+            checked = checks.count(1)(size)
+        except ValueError as error:
+            raise ValueError(f"a batch, size: {error}") from None
+        try:
+            return cls(checked, checks.duration(wait))
+        except ValueError as error:
+            raise ValueError(f"a batch, wait: {error}") from None
+
+
 class CallOptionsDict(TypedDict, total=False):
     """The keywords of `task.options(...)` and `CallOptions(...)`."""
 

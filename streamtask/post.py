@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamtask.address import Address, locate
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from streamtask.broker.keys import QueueKeys
     from streamtask.broker.lookup import MessageInfo, Record
     from streamtask.broker.outgoing import Outgoing, Receipt
+    from streamtask.broker.publishing import Publication
     from streamtask.broker.sender import Sender, Steps
+    from streamtask.broker.sending import Receipts
     from streamtask.broker.watch import SyncWatch, Watch
     from streamtask.settings import Settings
 
@@ -94,6 +97,28 @@ class Post:
         """The asyncio twin of `send`."""
         self._fits(outgoing)
         return _all_accepted(outgoing, await self.sender.asend(outgoing))
+
+    @cached_property
+    def publication(self) -> Callable[..., Publication]:
+        """`publishing.Publication`, loaded at first use."""
+        from streamtask.broker.publishing import Publication
+
+        return Publication
+
+    @cached_property
+    def events(self) -> ModuleType:
+        """`broker.events`, loaded at first use."""
+        from streamtask.broker import events
+
+        return events
+
+    def publish(self, publications: Sequence[Publication]) -> Receipts:
+        """Publish events of one topic; who was refused, is in doubt or was not sent has its error there."""
+        return self.sender.send_each(publications)
+
+    async def apublish(self, publications: Sequence[Publication]) -> Receipts:
+        """The asyncio twin of `publish`."""
+        return await self.sender.asend_each(publications)
 
     def drive(self, steps: Steps[T]) -> T:
         """Carry a conversation over the blocking client."""

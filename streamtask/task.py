@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVa
 from streamtask.context import current
 from streamtask.errors import AlreadyQueued
 from streamtask.message import new_ids
-from streamtask.options import CallOptions, CallOptionsDict, TaskOptions
+from streamtask.options import Batching, CallOptions, CallOptionsDict, TaskOptions
 from streamtask.post import Post
 from streamtask.result import Result, running_loop, warn_blocking
 from streamtask.signature import Signature
@@ -40,10 +40,12 @@ class Task(Generic[P, R]):
 
     is_async = False
     kind: Kind = "thread"
+    #: Of a task whose function takes many calls at once.
+    batching: Batching | None = None
 
     def __init__(self, fn: Callable[..., Any], name: str, options: TaskOptions, post: Post) -> None:
         self.fn, self.name, self.task_options = fn, name, options
-        self.signature = Signature(fn, name)
+        self.signature = self._signature_of(fn, name)
         self._post, self._call = post, _NO_OPTIONS
         if options.unique is not None and not callable(options.unique.by):
             for parameter in options.unique.by or ():
@@ -55,6 +57,9 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def _signature_of(self, fn: Callable[..., Any], name: str) -> Signature:
+        return Signature(fn, name)
 
     @property
     def queue(self) -> str:

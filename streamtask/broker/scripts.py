@@ -46,7 +46,9 @@ PUBLISH = _load("publish", "retention")
 TRIM = _load("trim", "retention")
 IGNORE = _load("ignore")
 ONCE = _load("once")
+HANDLED = _load("handled")
+REPLY = _load("reply")
 ALL = (
     DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC, AGREE, SWEEP, BURY, PUBLISH, TRIM,
-    IGNORE, ONCE,
+    IGNORE, ONCE, HANDLED, REPLY,
 )  # fmt: skip

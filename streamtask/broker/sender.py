@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from streamtask.address import Address, safe_url
 from streamtask.broker.bundles import Bundles
 from streamtask.broker.link import CONNECTION_ERRORS, LinkPool, SyncLinkPool
-from streamtask.broker.sending import Again, Item, Receipts, Sending, Turn
+from streamtask.broker.sending import CHUNK, After, Again, Item, Receipts, Sending, Turn
 from streamtask.embedded import ensure
 from streamtask.errors import NoRedis, SendError
 
@@ -53,6 +53,25 @@ class Sender:
             return [await self._client().bundles.send(outgoing[0])]
         return await self.adrive(self._sending.send(outgoing))
 
+    def send_each(self, items: Sequence[Item]) -> Receipts:
+        """Send all of one stream, a thousand a round trip; each one's receipt, or the error of its own."""
+        receipts: Receipts = []
+        for start in range(0, len(items), CHUNK):
+            receipts += self.drive(self._sending.send_apart(items[start : start + CHUNK]))
+        return receipts
+
+    async def asend_each(self, items: Sequence[Item]) -> Receipts:
+        """The asyncio twin of `send_each`; what comes one by one, side by side, goes in one write."""
+        if len(items) == 1 and not items[0].scripted:
+            try:
+                return [await self._client().bundles.send(items[0])]
+            except SendError as error:
+                return [error]
+        receipts: Receipts = []
+        for start in range(0, len(items), CHUNK):
+            receipts += await self.adrive(self._sending.send_apart(items[start : start + CHUNK]))
+        return receipts
+
     def drive(self, steps: Steps[T]) -> T:
         """Carry a conversation over the blocking client."""
         if self._sync is None:
@@ -64,6 +83,9 @@ class Sender:
                     if isinstance(turn, Again):
                         time.sleep(turn.pause)
                         replies = self._sync.once(turn.commands, turn.timeout)
+                    elif isinstance(turn, After):
+                        time.sleep(turn.pause)
+                        replies = self._sync.batch(turn.commands)
                     else:
                         replies = self._sync.batch(turn)
                 except CONNECTION_ERRORS as error:
@@ -84,6 +106,9 @@ class Sender:
                     if isinstance(turn, Again):
                         await asyncio.sleep(turn.pause)
                         replies = await pool.once(turn.commands, turn.timeout)
+                    elif isinstance(turn, After):
+                        await asyncio.sleep(turn.pause)
+                        replies = await pool.batch(turn.commands)
                     else:
                         replies = await pool.batch(turn)
                 except CONNECTION_ERRORS as error:

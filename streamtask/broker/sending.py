@@ -48,7 +48,14 @@ class Again(NamedTuple):
     timeout: float
 
 
-Turn: TypeAlias = list[Command] | Again
+class After(NamedTuple):
+    """Commands to send after a pause in seconds; no connection is kept meanwhile."""
+
+    commands: list[Command]
+    pause: float
+
+
+Turn: TypeAlias = list[Command] | Again | After
 Receipts: TypeAlias = list[Receipt | Exception]
 #: A call of a task, or an event.
 Item: TypeAlias = Outgoing | Publication
