@@ -228,7 +228,7 @@ class Beat:
         key = names.schedules(self.app.namespace)
         raw = await self.broker.call("HGETALL", key)
         known = dict(zip((name.decode() for name in raw[::2]), raw[1::2], strict=True))
-        await self.broker.declare([(s.queue, self.app.post.keys(s.queue)) for s in self.app.schedules.values()])
+        await self.broker.declare([(s.queue, self.app.post.keys(s.queue), "0") for s in self.app.schedules.values()])
         mine = set(self.app.schedules)
         for name, text in known.items():
             if name != DEPLOY and name not in mine:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 from pydantic_core import from_json
 
 from streamtask.errors import Cancelled, NotInTask
-from streamtask.message import MAX_MS, Message
+from streamtask.message import MAX_MS
 
 if TYPE_CHECKING:
     import logging
+
+    from streamtask.envelope import AnyMessage
 
 
 def from_ms(ms: float) -> datetime:
@@ -31,7 +33,7 @@ class Context:
 
     def __init__(
         self,
-        message: Message,
+        message: AnyMessage,
         *,
         queue: str,
         stream_id: str,

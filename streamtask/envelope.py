@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import from_json, to_json
 
-from streamtask.message import MAX_MS, MAX_NAME, Unreadable, entry_ms, read_meta, read_text
+from streamtask.message import MAX_MS, MAX_NAME, Message, Unreadable, entry_ms, read_meta, read_text
 
 #: The fields of an entry, as they are read.
 _ID, _TYPE, _SOURCE, _CREATED, _PAYLOAD, _METADATA = (
@@ -84,6 +84,10 @@ class EventMessage(NamedTuple):
     def fields(self) -> list[bytes | str]:
         """The entry's fields for the subscription's own queue: the topic's, and behind them what we know of it."""
         return [*self.raw, "id", self.id, "meta", to_json(self.meta)]
+
+
+#: A call of a task, or an event.
+AnyMessage: TypeAlias = Message | EventMessage
 
 
 def encode(

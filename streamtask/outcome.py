@@ -17,10 +17,10 @@ RETURNED, DONE = Returned(), Finish("done")
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def arguments(task: Task[..., Any], raw: bytes) -> Call | Misfit:
-    """A message's arguments, checked; or what is wrong with them."""
+def arguments(task: Task[..., Any], source: Any) -> Call | Misfit:
+    """A call's arguments, checked, of a message's JSON or an event; or what is wrong with them."""
     try:
-        return task.signature.load(raw)
+        return task.signature.load(source)
     except ValidationError as error:
         return Misfit("arguments", arguments_failure(error))
     except Exception as error:  # noqa: BLE001 - a validator of the user's own broke

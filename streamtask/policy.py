@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from streamtask.duration import seconds
-from streamtask.message import Message
+from streamtask.envelope import AnyMessage
 from streamtask.options import RetryPolicy, TaskOptions
 from streamtask.size import show
 from streamtask.steering import Reject, Retry, Snooze
@@ -142,11 +142,20 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """An event of a type for which this worker has no handler; others of its group may have one."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The lease went to another worker; whatever this one knows is no longer its to say."""
 
 
-Outcome = Returned | Raised | TimedOut | OverMemory | Misfit | Late | Poison | Stopped | Died | Decided | Lost
+Outcome = (
+    Returned | Raised | TimedOut | OverMemory | Misfit | Late | Poison | Stopped | Died | Decided | Stray | Lost
+)  # fmt: skip
 
 
 # -- verdicts: what is written to Redis --------------------------------------------------------------------------------
@@ -173,7 +182,7 @@ class Bury:
 class Again:
     """The message goes back to wait `delay` seconds; `kind` names why."""
 
-    message: Message
+    message: AnyMessage
     delay: float
     kind: Literal["retry", "snooze", "park"]
     failure: Failure | None = None
@@ -187,18 +196,28 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignore:
+    """An event that no worker of the group has a handler for is acknowledged; asked in the same step. If one has, it is
+    given back to that one, or buried when that one has been gone for `grace` seconds.
+    """
+
+    type: str
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Write nothing: it is not ours any more."""
 
 
-Verdict = Finish | Bury | Again | Release | Drop
+Verdict = Finish | Bury | Again | Release | Ignore | Drop
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a decision rests on. `now` and `sent_at` are milliseconds of Redis time, `random` is drawn from [0, 1)."""
 
-    message: Message | None
+    message: AnyMessage | None
     options: TaskOptions
     sent_at: int
     now: int
@@ -228,8 +247,12 @@ def decide(facts: Facts, outcome: Outcome) -> Verdict:
             return _interrupted(facts, outcome)
         case Decided(verdict):
             return verdict
-        case Lost():
-            return Drop()
+        case Stray() | Lost():
+            return _not_ours(facts, outcome)
+
+
+def _not_ours(facts: Facts, outcome: Stray | Lost) -> Verdict:
+    return Ignore(outcome.type, facts.unknown_grace) if isinstance(outcome, Stray) else Drop()
 
 
 def _overrun(outcome: TimedOut | OverMemory) -> Failure:
@@ -300,6 +323,12 @@ def _failed(facts: Facts, failure: Failure, wait: float | None = None) -> Verdic
     return Again(again, delay, "retry", failure)
 
 
+def gone(type: str, age: float) -> Bury:
+    """The verdict on an event whose handlers have all been gone for longer than the grace; `age` in seconds."""
+    text = f"no worker of the group has a handler for {type} any more; the last one was there {age:.0f} s ago"
+    return Bury("unknown_task", Failure("UnknownEventType", text))
+
+
 def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
     """A rolling deploy is the usual cause, so a misfit is parked before it is buried."""
     message = facts.message
@@ -312,7 +341,7 @@ def _misfit(facts: Facts, reason: DeadReason, failure: Failure) -> Verdict:
     return Again(_kept(facts, message, first_seen=first_seen), min(PARK, left), "park", failure)
 
 
-def _kept(facts: Facts, message: Message, **changes: Any) -> Message:
+def _kept(facts: Facts, message: AnyMessage, **changes: Any) -> AnyMessage:
     """The message for its next entry; the entry id's time would be lost, so it moves into the meta.
 
     `first_seen` stays only while it is parked: a worker that ran it knew it, and the next grace starts anew.
@@ -321,7 +350,7 @@ def _kept(facts: Facts, message: Message, **changes: Any) -> Message:
     return message._replace(meta={**kept, "sent_at": facts.sent_at, **changes})
 
 
-def _message(facts: Facts) -> Message:
+def _message(facts: Facts) -> AnyMessage:
     assert facts.message is not None, "only a message that was read can run"
     return facts.message
 

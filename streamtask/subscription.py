@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from types import UnionType
-from typing import Any, Literal, TypedDict, Union, get_args, get_origin
+from typing import Any, TypedDict, Union, get_args, get_origin
 
 from streamtask import checks
 from streamtask.batch import BatchTask
@@ -25,8 +25,8 @@ from streamtask.post import Post
 from streamtask.signature import Signature
 from streamtask.task import Task
 
-#: Where a group begins that is not there yet: an entry id, or "$" for what comes from now on.
-Start = Literal["beginning", "new"] | datetime | str
+#: Where a group begins that is not there yet: "beginning", "new", a moment, or the entry id after which it begins.
+Start = datetime | str
 _ENTRY_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 _OPTIONS = frozenset(
     {"name", "max_retries", "retry", "timeout", "max_deliveries", "idempotent", "unknown_grace", "log_args"}

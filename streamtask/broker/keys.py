@@ -96,6 +96,12 @@ def topic_keys(topic: str, group: str) -> QueueKeys:
     return _keys(topic, own_stream(topic, group), group, "topic")
 
 
+def keys_named(namespace: str, name: str) -> list[QueueKeys]:
+    """All streams behind a name: a queue's, or a group's own queue and its topic."""
+    topic, slash, group = name.rpartition("/")
+    return [queue_keys(namespace, name), *((topic_keys(topic, group),) if slash else ())]
+
+
 def _keys(stream: str, prefix: str, group: str, kind: Literal["task", "topic"]) -> QueueKeys:
     keys = {name: f"{prefix}:{name}" for name in _NAMES}
     if kind == "topic":  # the two streams of a group agree on their leases apart, since each has holders of its own

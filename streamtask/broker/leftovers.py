@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamtask.broker import keys as names
-from streamtask.broker.keys import GROUP, QueueKeys, queue_keys
+from streamtask.broker.keys import QueueKeys, keys_named
 from streamtask.broker.link import Arg, Link, ResponseError
 from streamtask.broker.scripts import GC, RELEASE
 
@@ -19,7 +19,7 @@ class Leftovers:
     def __init__(self, url: str, namespace: str, consumer: str, queues: Sequence[str]) -> None:
         self._link = Link(url, name="streamtask-supervisor")
         self._consumer = consumer
-        self._queues = [queue_keys(namespace, queue) for queue in queues]
+        self._queues = [keys for name in queues for keys in keys_named(namespace, name)]
         self._presence = names.worker(namespace, consumer)
 
     async def give_back(self) -> int:
@@ -28,7 +28,7 @@ class Leftovers:
         for keys in self._queues:
             try:
                 total += await self._of(keys)
-                await self._link.run(GC, [keys.stream], (GROUP, self._consumer))
+                await self._link.run(GC, [keys.stream], (keys.group, self._consumer))
             except ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
@@ -47,11 +47,13 @@ class Leftovers:
         """
         total = 0
         while True:
-            rows = await self._link.call("XPENDING", keys.stream, GROUP, "-", "+", ROWS, self._consumer)
+            rows = await self._link.call("XPENDING", keys.stream, keys.group, "-", "+", ROWS, self._consumer)
             if not rows:
                 return total
             items: list[Arg] = [arg for row in rows for arg in (row[0], row[3], "1", "", "0")]
-            given: int = await self._link.run(RELEASE, [keys.stream, keys.suspects], (GROUP, self._consumer, 0, *items))
+            given: int = await self._link.run(
+                RELEASE, [keys.stream, keys.suspects], (keys.group, self._consumer, 0, *items)
+            )
             total += given
             if not given:  # another worker took them in between: their lease was over
                 return total

@@ -31,7 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from streamtask.address import safe_url
-from streamtask.broker.scripts import Script
+from streamtask.broker.scripts import ALL, Script
 from streamtask.errors import ConfigError
 
 Arg: TypeAlias = str | bytes | int | float
@@ -186,6 +186,19 @@ class Link:
             replies.append(await read())  # noqa: PERF401 - what came before an error is kept
 
 
+async def run_all(link: Link, calls: Sequence[Command]) -> list[Any]:
+    """Run prepared script calls in one write; errors stand in the list. A server that does not know the scripts (any
+    more) gets their texts.
+    """
+    replies = await link.batch(calls)
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:  # the server was restarted or its scripts flushed; these calls did not run
+        again = await link.batch([("SCRIPT", "LOAD", s.text) for s in ALL] + [calls[i] for i in unknown])
+        for i, reply in zip(unknown, again[len(ALL) :], strict=True):
+            replies[i] = reply
+    return replies
+
+
 class LinkPool:
     """Links of one event loop for callers that come side by side; at most `size` are open."""
 
@@ -314,5 +327,5 @@ class SyncLinkPool:
 __all__ = [
     "CONNECTION_ERRORS", "Arg", "Command", "Cut", "Link", "LinkPool", "NoPermissionError", "NoScriptError",
     "OutOfMemoryError", "RedisError", "ResponseError", "SyncLink", "SyncLinkPool", "arguments_of", "call_of", "passing",
-    "safe_url",
+    "run_all", "safe_url",
 ]  # fmt: skip

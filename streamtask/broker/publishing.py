@@ -19,6 +19,10 @@ from streamtask.topic import TopicLimits
 __all__ = ["Publication", "TopicLimits"]
 
 
+#: What holds for a topic that nobody declared.
+LIMITS = TopicLimits()
+
+
 class _Stream(NamedTuple):
     """The keys of a topic, as far as sending asks for them."""
 
@@ -42,7 +46,7 @@ class Publication:
     event_type: str
     fields: Sequence[bytes | str]
     topic: str
-    limits: TopicLimits = TopicLimits()
+    limits: TopicLimits = LIMITS
     key: str | None = None
 
     #: What `Sending` asks of a message that waits for its time.

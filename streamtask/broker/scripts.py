@@ -46,9 +46,10 @@ PUBLISH = _load("publish", "retention")
 TRIM = _load("trim", "retention")
 IGNORE = _load("ignore")
 ONCE = _load("once")
+HANDLES = _load("handles")
 HANDLED = _load("handled")
 REPLY = _load("reply")
 ALL = (
     DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC, AGREE, SWEEP, BURY, PUBLISH, TRIM,
-    IGNORE, ONCE, HANDLED, REPLY,
+    IGNORE, ONCE, HANDLES, HANDLED, REPLY,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from streamtask.duration import show
 from streamtask.schedule import Schedule
 from streamtask.task import Kind, Task
 from streamtask.worker import Worker
+from streamtask.worker.delivery import QueueState
 
 #: What the table of tasks calls the kinds of slots.
 KINDS: Mapping[Kind, str] = {"coroutine": "async", "thread": "thread", "child": "process"}
@@ -59,10 +60,12 @@ def worker_lines(worker: Worker, url: str, ticks: bool, processes: int = 0) -> l
     slots = slot_counts(worker.slots)
     slots += f" in each of {processes} processes" if processes > 1 else ""
     times = f"lease {show(worker.lease)}, prefetch {options.prefetch * 1000:g} ms, grace {show(options.grace)}"
+    queues = "  ".join(queue.name for queue in worker.queues if queue.subscription is None)
     lines = [
         head("worker", app, worker.consumer, "Ctrl-C to stop, twice to stop now"),
         *redis_lines(app, worker.server, url),
-        f"  queues    {'  '.join(queue.name for queue in worker.queues)}",
+        f"  queues    {queues or 'none'}",
+        *topic_lines(worker.queues),
         f"  slots     {slots}    {times}",
     ]
     if app.schedules:
@@ -85,6 +88,8 @@ def upcoming(app: StreamTask, now: int) -> str:
 
 def task_lines(app: StreamTask) -> list[str]:
     """The table of tasks."""
+    if not app.tasks:
+        return []
     shown = sorted(app.tasks.values(), key=lambda task: task.name)[:MOST_TASKS]
     width = max(len(task.name) for task in shown)
     queue = max(len(task.queue) for task in shown)
@@ -96,6 +101,20 @@ def task_lines(app: StreamTask) -> list[str]:
         lines.append(line.rstrip())
     if len(app.tasks) > MOST_TASKS:
         lines.append(f"{'':16}… and {len(app.tasks) - MOST_TASKS} more")
+    return lines
+
+
+def topic_lines(queues: Iterable[QueueState]) -> list[str]:
+    """Each subscription: the topic, the group, and which function handles which type of event."""
+    lines: list[str] = []
+    for queue in queues:
+        one = queue.subscription
+        if one is None or queue.keys.kind != "topic":
+            continue
+        label = "  topics    " if not lines else " " * 12
+        rest = [("all other types" if one.handlers else "all types", one.rest)] if one.rest is not None else []
+        wired = [f"{kind} → {handler.name}" for kind, handler in (*sorted(one.handlers.items()), *rest)]
+        lines.append(f"{label}{one.topic} as {one.group}: {', '.join(wired)}")
     return lines
 
 
@@ -138,7 +157,12 @@ def worker_facts(worker: Worker, url: str, ticks: bool) -> dict[str, Any]:
         "redis": {"engine": server.engine, "version": server.version, "mode": server.mode, "url": safe_url(url)},
         "redis_from": app.post.address.source,
         "namespace": app.namespace,
-        "queues": [queue.name for queue in worker.queues],
+        "queues": [queue.name for queue in worker.queues if queue.subscription is None],
+        "topics": [
+            {"topic": one.topic, "group": one.group, "types": sorted(one.handlers), "others": one.rest is not None}
+            for one in (queue.subscription for queue in worker.queues if queue.keys.kind == "topic")
+            if one is not None
+        ],
         "slots": worker.slots,
         "lease_s": worker.lease,
         "prefetch_s": options.prefetch,

@@ -13,8 +13,7 @@ from typing import Any
 
 from streamtask.app import StreamTask
 from streamtask.broker.broker import Broker
-from streamtask.broker.keys import GROUP
-from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError, group_is_gone
+from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
 from streamtask.child.ceilings import Ceilings
 from streamtask.child.origin import Origin
 from streamtask.errors import ConfigError
@@ -31,8 +30,12 @@ from streamtask.worker.janitor import Janitor
 from streamtask.worker.leases import Leases
 from streamtask.worker.membership import consumer_name, give_back_unknown, join, presence
 from streamtask.worker.mover import Mover
+from streamtask.worker.once import ask_once
 from streamtask.worker.prefetch import PARTS, Prefetch
+from streamtask.worker.queues import strayed, subscription_queues, task_queues
+from streamtask.worker.readers import Readers
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter, facts, tell
+from streamtask.worker.room import Turns
 from streamtask.worker.suspects import Suspects
 
 logger = logging.getLogger("streamtask.worker")
@@ -61,6 +64,7 @@ class WorkerOptions:
     children: int = field(default_factory=processors)
     queues: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    topics: bool = True
     prefetch: float = 0.1
     lease: float = 15.0
     grace: float = 30.0
@@ -98,18 +102,15 @@ class Worker:
             check_children(origin)
         self.clock = RedisClock()
         names = options.queues or tuple(sorted({task.queue for task in app.tasks.values()}))
-        self.queues = [self._queue(name) for name in names if name not in options.exclude]
+        self.queues = task_queues(app, [name for name in names if name not in options.exclude], self.consumer)
+        if options.topics:
+            self.queues += subscription_queues(app.subscriptions.values(), self.consumer)
         self._stopping, self._now = asyncio.Event(), asyncio.Event()
         self._beat_at = time.monotonic()
         self._gap, self._gap_at = 0.0, 0.0
         self._gave_back = 0
         self.lease = self.options.lease
         self.started_at = 0
-
-    def _queue(self, name: str) -> QueueState:
-        kinds: set[Kind] = {task.kind for task in self.app.tasks.values() if task.queue == name}
-        keys = self.app.post.keys(name)
-        return QueueState(name, keys, tuple(sorted(kinds)) or ("coroutine",), worker=self.consumer)
 
     @property
     def slots(self) -> dict[Kind, int]:
@@ -142,7 +143,8 @@ class Worker:
         url = await asyncio.get_running_loop().run_in_executor(None, self.app.post.sender.url)
         self.broker = Broker(url, self.app.namespace, self.consumer)
         self.server = await self.broker.connect()
-        self.lease = await join(self.broker, self.queues, self.options.lease, self._presence(), self.report)
+        here = self._presence()
+        self.lease = await join(self.broker, self.queues, self.options.lease, here, self.report, self._stopping)
         now = await self.broker.call("TIME")
         self.clock.saw(int(now[0]) * 1000 + int(now[1]) // 1000)
         self.started_at = self.clock.now()
@@ -151,19 +153,8 @@ class Worker:
         """Messages that wait in this worker's streams now."""
         total = 0
         for queue in self.queues:
-            length = await self.broker.call("XLEN", queue.keys.stream)
-            total += max(0, length - await self._pending(queue))
+            total += await self.broker.waiting(queue.keys)
         return total
-
-    async def _pending(self, queue: QueueState) -> int:
-        try:
-            summary = await self.broker.call("XPENDING", queue.keys.stream, GROUP)
-        except ResponseError as error:
-            if group_is_gone(error):  # the first read will find out, and have it made again
-                return 0
-            raise
-        count: int = summary[0]
-        return count
 
     async def serve(self) -> int:
         """The worker's life; the order of starts and stops stands here and nowhere else."""
@@ -173,7 +164,7 @@ class Worker:
         self.leases.start()
         loops = (self.completer.run(), self.mover.run(), self.janitor.run(), self._heartbeat())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(loop) for loop in loops]
-        reading = asyncio.create_task(self.fetcher.run())
+        reading = asyncio.create_task(self.readers.run())
         stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
         self.report.event("worker.ready", INFO, "ready", worker=self.consumer)
         try:
@@ -224,32 +215,43 @@ class Worker:
             silent=self.leases.silent,
             suspects=suspects,
             children=self.children,
+            ask_once=self._ask_once,
         )
-        self.fetcher = Fetcher(
+        turns = Turns(lambda kinds: self.executor.demand(kinds), self.executor.roomy.set)
+        self._ended = self.executor.roomy.bell()
+        self.readers = Readers(self.queues, lambda queues: self._fetcher(queues, turns, contact), burst=options.burst)
+        self.fetcher = self.readers.fetchers[0]
+        due = [queue.keys for queue in self.queues if queue.keys.kind == "task"]
+        self.mover = Mover(self.broker, due, self.clock, self.readers.parked)
+        self.completer.nudge_at, self.completer.gave_up = self.mover.nudge, self._gave_up
+        self.completer.strayed = strayed
+        tasks, topics = self.app.tasks, self.app.topics
+        self.janitor = Janitor(self.broker, self.queues, tasks, self.clock, self.report, topics)
+        if self.server.uptime is None or self.server.uptime < 2 * self.lease:
+            contact.holiday()  # the server has just started: the others need time to renew
+        elif not options.burst:
+            contact.rest()
+
+    def _fetcher(self, queues: list[QueueState], turns: Turns, contact: Contact) -> Fetcher:
+        return Fetcher(
             self.broker,
-            self.queues,
+            queues,
             self.executor,
+            turns,
             contact=contact,
             clock=self.clock,
             report=self.report,
             leases=self.leases,
             revive=lambda: revive(self.app),
             gap=self._recent_gap,
-            burst=options.burst,
+            burst=self.options.burst,
         )
-        self.mover = Mover(self.broker, [queue.keys for queue in self.queues], self.clock, self.fetcher.parked)
-        self.completer.nudge_at, self.completer.gave_up = self.mover.nudge, self._gave_up
-        self.janitor = Janitor(self.broker, self.queues, self.app.tasks, self.clock, self.report)
-        if self.server.uptime is None or self.server.uptime < 2 * self.lease:
-            contact.holiday()  # the server has just started: the others need time to renew
-        elif not options.burst:
-            contact.rest()
 
     # -- the stop ----------------------------------------------------------------------------------------------------
 
     async def _drain(self, reading: asyncio.Task[None]) -> int:
         """Senders stop before receivers, and leases are renewed until the last attempt has ended."""
-        await self.fetcher.stop()
+        await self.readers.stop()
         await asyncio.wait([reading], timeout=LAST_WRITE)
         self.executor.give_back_buffered()
         if running := self._running():
@@ -284,8 +286,8 @@ class Worker:
         while any(delivery.kind in kinds for delivery in self._running()) and time.monotonic() < deadline:
             if or_now and self._now.is_set():
                 return
-            self.executor.roomy.clear()
-            waits = {asyncio.create_task(self.executor.roomy.wait()), asyncio.create_task(self._now.wait())}
+            self._ended.clear()
+            waits = {asyncio.create_task(self._ended.wait()), asyncio.create_task(self._now.wait())}
             left = deadline - time.monotonic()
             await asyncio.wait(waits, timeout=max(0.0, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
@@ -340,6 +342,9 @@ class Worker:
         """Is there a mark of an earlier start than this delivery's?"""
         return await self.broker.marked(delivery.queue.keys, delivery.message_id, (delivery.id, delivery.count))
 
+    async def _ask_once(self, deliveries: list[Delivery]) -> list[str]:
+        return await ask_once(self.broker, deliveries)
+
     def _lost(self, delivery: Delivery, count: int, gone: bool) -> None:
         if delivery.queue.held.get(delivery.id) is not delivery:
             return
@@ -357,7 +362,7 @@ class Worker:
         self.report.event(event, level, text, **fields, **(facts(delivery) if delivery is not None else {}))
 
     def _presence(self) -> str:
-        queues = [queue.name for queue in self.queues]
+        queues = list(dict.fromkeys(queue.name for queue in self.queues))
         running = sum(delivery.started_at > 0 for delivery in self._running())  # not what waits for a thread
         facts = {"queues": queues, "lease": self.lease, "slots": self.slots, "running": running}
         return presence(self.consumer, "worker", self.started_at, **facts)

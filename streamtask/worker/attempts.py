@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from streamtask.context import CURRENT
 from streamtask.outcome import Call, arguments, returned
 from streamtask.policy import Outcome, Raised
+from streamtask.task import Task
+from streamtask.worker.batches import Batched, blame, item_of, share, spread
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
 from streamtask.worker.delivery import Delivery
@@ -24,7 +27,7 @@ class Attempts:
         clock: RedisClock,
         deadlines: Deadlines,
         silent: Callable[[], bool],
-        ended: Callable[[Delivery, Outcome | None], None],
+        ended: Callable[[Delivery, Outcome | Batched | None], None],
     ) -> None:
         self._clock, self._deadlines, self._silent, self._ended = clock, deadlines, silent, ended
 
@@ -37,6 +40,9 @@ class Attempts:
     async def coroutine(self, delivery: Delivery) -> None:
         """On the loop; what its Task runs."""
         delivery.entered = True
+        if delivery.batch is not None:
+            self._ended(delivery, await self._batch(delivery, delivery.batch))
+            return
         outcome: Outcome | None
         try:
             call = self._begin(delivery)
@@ -54,8 +60,10 @@ class Attempts:
             outcome = Raised(error)
         self._ended(delivery, outcome)
 
-    def thread(self, delivery: Delivery) -> Outcome | None:
+    def thread(self, delivery: Delivery) -> Outcome | Batched | None:
         """In a thread, in a context of its own."""
+        if delivery.batch is not None:
+            return self._batch_here(delivery, delivery.batch)
         try:
             call = self._begin(delivery)
             if not isinstance(call, tuple):
@@ -75,6 +83,48 @@ class Attempts:
             self._stamp(delivery)
         return misfit
 
+    async def _batch(self, leader: Delivery, items: list[Delivery]) -> Batched:
+        task, places, values, outcomes = self._gather(items)
+        if not values:
+            return Batched(outcomes)
+        try:
+            if task.task_options.timeout is not None:
+                self._deadlines.add(leader, task.task_options.timeout)
+            found = share(task, await task.fn(values), len(values))
+        except BaseException as error:  # noqa: BLE001 - as above; who was stopped has its outcome already
+            found = blame(task, error, len(values))
+        return spread(places, found, outcomes)
+
+    def _batch_here(self, leader: Delivery, items: list[Delivery]) -> Batched:
+        task, places, values, outcomes = self._gather(items)
+        if not values:
+            return Batched(outcomes)
+        try:
+            found = share(task, task.fn(values), len(values))
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a task is its failure, never the worker's end
+            found = blame(task, error, len(values))
+        return spread(places, found, outcomes)
+
+    def _gather(self, items: list[Delivery]) -> tuple[Task[..., Any], list[int], list[Any], list[Outcome | None]]:
+        """The function, the places and values of the items that can run, and the outcomes of those that cannot."""
+        task = items[0].task
+        assert task is not None, "only a known task is started"
+        places, values, outcomes = list[int](), list[Any](), list[Outcome | None]()
+        for place, item in enumerate(items):
+            call: Call | Outcome | None
+            try:
+                call = self._begin(item)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it is not to fail its neighbours
+                call = Raised(error)
+            if isinstance(call, tuple):
+                places.append(place)
+                values.append(item_of(call))
+                outcomes.append(None)
+            else:
+                outcomes.append(call)
+        CURRENT.set(None)  # no single message is the one that runs
+        return task, places, values, outcomes
+
     def _begin(self, delivery: Delivery) -> Call | Outcome | None:
         """What to call a function with, now that it begins; or the outcome of what cannot run, or None for what is not
         surely ours.
@@ -83,8 +133,7 @@ class Attempts:
         if misfit is not None:
             return misfit
         assert delivery.task is not None, "only a known task is started"
-        assert delivery.message is not None, "it was just read"
-        call = arguments(delivery.task, delivery.message.args)
+        call = arguments(delivery.task, delivery.source)
         if isinstance(call, tuple):
             if not self.surely_ours(delivery):
                 return None

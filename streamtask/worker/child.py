@@ -17,6 +17,7 @@ from typing import Any
 from streamtask.child.ceilings import Ceilings
 from streamtask.child.origin import HANDOVER, Handover, Origin
 from streamtask.child.wire import LENGTHS, Call, Head, answer_of, parse
+from streamtask.message import Message
 from streamtask.policy import Outcome
 from streamtask.worker.delivery import Delivery
 
@@ -92,7 +93,7 @@ class Child:
                 self.worn = head["worn"]
             else:
                 self.delivery = None
-                self._answered(self, delivery, answer_of(head, body, delivery.message))
+                self._answered(self, delivery, answer_of(head, body, _sent(delivery)))
         if self.delivery is not None:  # what it was doing goes to another; a process that is ending keeps its exit code
             self.kill()
         return await self._ending()
@@ -165,10 +166,15 @@ class Child:
             return None
 
 
+def _sent(delivery: Delivery) -> Message:
+    """The message that a child has; no handler of events runs in one."""
+    assert isinstance(delivery.message, Message), "only a message that was read can run"
+    return delivery.message
+
+
 def _call(delivery: Delivery) -> Call:
-    task, message, context = delivery.task, delivery.message, delivery.context()
+    task, message, context = delivery.task, _sent(delivery), delivery.context()
     assert task is not None, "only a known task is started"
-    assert message is not None, "only a message that was read can run"
     return Call(
         message,
         queue=context.queue,

@@ -16,7 +16,7 @@ from typing import Any
 from streamtask.broker.broker import Broker
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, Command, passing
 from streamtask.outcome import DONE
-from streamtask.policy import Again, Bury, Drop, Failure, Release, Verdict
+from streamtask.policy import Again, Bury, Drop, Failure, Ignore, Release, Verdict, gone
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import Delivery, QueueState, State
 from streamtask.worker.verdicts import Batch, bury_items, is_plain, lesser, release_items, settle_items, weight
@@ -44,6 +44,7 @@ class Completer:
         self._clean.set()
         self.nudge_at: Callable[[float], None] = lambda _delay: None
         self.gave_up: Callable[[Delivery, str], None] = lambda _delivery, _error: None
+        self.strayed: Callable[[QueueState], None] = lambda _queue: None
         #: Verdicts that could be written in no form. Their messages come again when their leases are over.
         self.unwritten: set[bytes] = set()
 
@@ -90,12 +91,12 @@ class Completer:
         """Send all; False when something must be tried again later."""
         calls: list[Command] = []
         sent: list[Sent] = []
-        batches: dict[str, tuple[QueueState, Batch]] = {}
+        batches: dict[int, tuple[QueueState, Batch]] = {}
         for delivery, wanted in pending:
             queue = delivery.queue
-            if queue.name not in batches:
-                batches[queue.name] = (queue, Batch())
-            batch = batches[queue.name][1]
+            if id(queue) not in batches:
+                batches[id(queue)] = (queue, Batch())
+            batch = batches[id(queue)][1]
             if is_plain(delivery, wanted):
                 batch.done.append(delivery)
                 continue
@@ -106,6 +107,8 @@ class Completer:
                     batch.release.append((delivery, verdict))
                 else:  # it is here again, as a new delivery with the same token: that one must not be given away
                     self._settled(delivery, verdict, True)
+            elif isinstance(verdict, Ignore):
+                batch.ignore.append((delivery, verdict))
             elif isinstance(verdict, Bury) and delivery.by_copy:
                 batch.bury.append((delivery, verdict))
             else:
@@ -136,6 +139,11 @@ class Completer:
             extra, args = bury_items(queue.keys, [item], self._broker.consumer, self._clock.now())
             calls.append(self._broker.bury_call(queue.keys, extra, args))
             sent.append([(*item, item[0].count)])
+        for start in range(0, len(batch.ignore), ITEMS):
+            strays = batch.ignore[start : start + ITEMS]
+            flat = [arg for delivery, stray in strays for arg in (delivery.id, delivery.count, stray.type)]
+            calls.append(self._broker.ignore_call(queue.keys, flat))
+            sent.append([(delivery, stray, delivery.count) for delivery, stray in strays])
         tries: dict[int, list[tuple[Delivery, Release]]] = {}
         for delivery, verdict in batch.release:
             tries.setdefault(delivery.released_ms if delivery.uncertain else 0, []).append((delivery, verdict))
@@ -172,7 +180,9 @@ class Completer:
             statuses = [1] * len(items)
         applied = True
         for (delivery, verdict, count), status in zip(items, statuses, strict=True):
-            if status == 1:
+            if isinstance(verdict, Ignore) and isinstance(status, int) and status:
+                applied &= self._strayed(delivery, verdict, status)
+            elif status == 1:
                 self._forget(delivery)
                 self._settled(delivery, verdict, True)
                 if type(verdict) is Again and verdict.delay < 1:
@@ -182,6 +192,19 @@ class Completer:
             else:
                 applied &= self._refused(delivery, verdict, status.decode(errors="replace"))
         return applied
+
+    def _strayed(self, delivery: Delivery, verdict: Ignore, status: int) -> bool:
+        """An event without a handler here: -1 is acknowledged, else a worker said `status` ms ago that it has one."""
+        if status < 0:
+            self._forget(delivery)
+            self._settled(delivery, verdict, True)
+            return True
+        if status > verdict.grace * 1000:
+            self._again(delivery, gone(verdict.type, status / 1000))
+        else:
+            self.strayed(delivery.queue)
+            self.settle(delivery, Release(started=False))
+        return True
 
     def _not_ours(self, delivery: Delivery, verdict: Verdict, count: int) -> bool:
         if delivery.count != count and delivery.queue.held.get(delivery.id) is delivery:

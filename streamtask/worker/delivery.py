@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from streamtask.broker.broker import Entry
 from streamtask.broker.keys import QueueKeys
+from streamtask.broker.reader import Entry
 from streamtask.context import Context
+from streamtask.envelope import EventMessage, decode_message, type_of
 from streamtask.message import MAX_NAME, Message, Unreadable, decode
-from streamtask.options import TaskOptions
+from streamtask.options import Batching, TaskOptions
 from streamtask.policy import Facts, Failure, Late, Misfit, Outcome
+from streamtask.subscription import Handler, Subscription
 from streamtask.task import Kind, Task
 from streamtask.worker.clock import RedisClock
 
@@ -41,6 +43,11 @@ class State(Enum):
 class QueueState:
     """One queue as this worker sees it: the kinds of slots that its tasks use, the lease (seconds) that its workers
     agreed on, what this one holds of it, by entry id, and the worker's consumer name.
+
+    A subscription has two: its topic, and its own queue for what failed there. `start` is where its group begins on the
+    topic if it must be made; `last_seen` the newest entry that this worker has seen there. `stride`: so many messages
+    are asked for at least, since its functions take so many at once. `strays` counts events of types that only others
+    handle, which were given back one after the other; what is given back is left to them until `shy_until`.
     """
 
     name: str
@@ -49,6 +56,38 @@ class QueueState:
     lease: float = 15.0
     held: dict[bytes, Delivery] = field(default_factory=dict)
     worker: str = ""
+    subscription: Subscription | None = None
+    start: str = "0"
+    stride: int = 1
+    last_seen: str = ""
+    strays: int = 0
+    shy_until: float = 0.0
+
+    @property
+    def begin(self) -> str:
+        """Where a group that is lost must begin anew: of a queue at its first entry, since what was done is gone; of a
+        topic behind what this worker has done with.
+        """
+        if self.keys.kind == "task" or not self.last_seen:
+            return self.start
+        return min((just_before(id.decode()) for id in self.held), key=parts, default=self.last_seen)
+
+    def saw(self, entry_id: str) -> None:
+        """An entry of the topic has been read."""
+        if not self.last_seen or parts(entry_id) > parts(self.last_seen):
+            self.last_seen = entry_id
+
+
+def parts(entry_id: str) -> tuple[int, int]:
+    """An entry id as numbers, to be compared."""
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq or 0)
+
+
+def just_before(entry_id: str) -> str:
+    """The largest id that is smaller."""
+    ms, seq = parts(entry_id)
+    return f"{ms}-{seq - 1}" if seq else f"{max(0, ms - 1)}-18446744073709551615"
 
 
 class Delivery:
@@ -66,7 +105,9 @@ class Delivery:
     state = State.BUFFERED
     task: Task[..., Any] | None = None
     kind: Kind = "thread"  # of slot that it needs
-    message: Message | None = None
+    message: Message | EventMessage | None = None
+    batch: list[Delivery] | None = None  # whose leader it is
+    leader: Delivery | None = None  # of the batch that it runs in
     runner: asyncio.Task[None] | None = None
     stopped_as: Outcome | None = None
     started_at = ended_at = 0.0
@@ -81,12 +122,38 @@ class Delivery:
     def read(self, clock: RedisClock) -> Misfit | Late | None:
         """Decode it; the outcome of what cannot be read, or comes too late to be started."""
         try:
-            message = self.message = decode(self.id.decode(), self.fields)
+            message = self.message = self._decoded()
         except Unreadable as error:
             return Misfit("decode", Failure("Unreadable", str(error)))
         except Exception as error:  # noqa: BLE001 - whatever it is: nobody can read it
             return Misfit("decode", Failure.of(error))
         return Late() if message.meta and self.is_late(clock.now()) else None
+
+    def _decoded(self) -> Message | EventMessage:
+        if self.queue.subscription is None:
+            return decode(self.id.decode(), self.fields)
+        handler = self.task.name if self.task is not None else ""
+        own = self.queue.keys.kind == "task"
+        return decode_message(self.id.decode(), self.fields, handler, own=own)
+
+    @property
+    def source(self) -> Any:
+        """What its function's arguments are made of."""
+        message = self.message
+        assert message is not None, "it was just read"
+        return message.args if self.queue.subscription is None else message
+
+    @property
+    def event_type(self) -> str:
+        """Of an event, also before it is read."""
+        return type_of(self.fields).decode(errors="replace")
+
+    @property
+    def once(self) -> str | None:
+        """The key that remembers its event id, where its handler asked for that; once it is decoded."""
+        if not isinstance(self.task, Handler) or not self.task.once or not isinstance(self.message, EventMessage):
+            return None
+        return self.queue.keys.once(self.message.event.id)
 
     def context(self) -> Context:
         """What `current()` gives in its attempt; once it is decoded. Made when it is first asked for, on any thread."""
@@ -121,13 +188,18 @@ class Delivery:
     def unstart(self) -> None:
         """It did not begin after all: it is buffered, as if nobody had tried."""
         self.state, self.started_at, self.started_ms = State.BUFFERED, 0.0, 0
-        self.runner, self.entered, self.stopped_as = None, False, None
+        self.runner, self.entered, self.stopped_as, self.leader = None, False, None, None
         self.__dict__.pop("made_context", None)
 
     @property
     def options(self) -> TaskOptions:
         """Its task's options."""
         return self.task.task_options if self.task is not None else UNKNOWN
+
+    @property
+    def batching(self) -> Batching | None:
+        """How its function gathers what it takes; None for one that takes one at a time."""
+        return self.task.batching if self.task is not None else None
 
     @property
     def task_field(self) -> bytes:

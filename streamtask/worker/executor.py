@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from streamtask.outcome import DONE
@@ -19,17 +18,23 @@ from streamtask.policy import (
     Poison,
     Returned,
     Stopped,
+    Stray,
     TimedOut,
     Verdict,
     decide,
 )  # fmt: skip
+from streamtask.subscription import Handler
 from streamtask.task import Kind, Task
 from streamtask.worker.attempts import Attempts
+from streamtask.worker.batches import Batched, Batches, muster
+from streamtask.worker.buffers import Buffers
 from streamtask.worker.children import Children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
 from streamtask.worker.delivery import Delivery, QueueState, State
+from streamtask.worker.once import Once
 from streamtask.worker.prefetch import Prefetch
+from streamtask.worker.room import Bells
 from streamtask.worker.slots import Threads
 from streamtask.worker.suspects import Suspects
 
@@ -54,13 +59,14 @@ class Executor:
         silent: Callable[[], bool],
         suspects: Suspects,
         children: Children,
+        ask_once: Callable[[list[Delivery]], Awaitable[list[str]]],
     ) -> None:
         self._tasks = {name.encode(): task for name, task in tasks.items()}
         self._queues = queues
         self._consumer, self._clock, self._unknown_grace = consumer, clock, unknown_grace
         self._slots, self._settle, self._refresh, self._suspects = slots, settle, refresh, suspects
         self._prefetch = prefetch
-        self._buffers: dict[Kind, deque[Delivery]] = {kind: deque() for kind in slots}
+        self._buffers = Buffers(slots)
         self.running: dict[Kind, int] = dict.fromkeys(slots, 0)
         self._reserved = 0  # slots that are kept while a start is marked
         self._deadlines = Deadlines(self._timed_out)
@@ -71,7 +77,9 @@ class Executor:
         children.may_begin, children.ended = self._attempts.surely_ours, self._ended
         self._loop = asyncio.get_running_loop()  # asked for once: before Python 3.12 it costs a system call
         self.draining = False
-        self.roomy = asyncio.Event()  # set whenever the fetcher may want to ask for more
+        self.roomy = Bells()  # rung whenever a fetcher may want to ask for more
+        self._batches = Batches(self._into_slot)
+        self._once = Once(ask_once, clock, self._sort, self._conclude)
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
         suspects.crowded, suspects.begins = self._crowded_suspect, self._hold
         suspects.busy = lambda: any(self.running.values())
@@ -100,11 +108,26 @@ class Executor:
 
     def admit(self, delivery: Delivery) -> None:
         """Take a delivery that was just read."""
-        task = delivery.task = self._tasks.get(delivery.task_field)
+        subscription = delivery.queue.subscription
+        task: Task[..., Any] | None
+        if subscription is None:
+            task = self._tasks.get(delivery.task_field)
+        else:
+            task = subscription.handler(delivery.event_type)
+        delivery.task = task
         if task is None:
             self._misfit(delivery)
             return
         delivery.kind = task.kind
+        if subscription is not None and isinstance(task, Handler) and task.once:
+            self._once.add(delivery)
+        else:
+            self._sort(delivery)
+
+    def _sort(self, delivery: Delivery) -> None:
+        """Where it goes next: to the suspects, or where it can start."""
+        task = delivery.task
+        assert task is not None, "only a known task is started"
         if delivery.count >= max(2, task.task_options.max_deliveries):
             self._suspects.add(delivery)
         else:
@@ -122,7 +145,15 @@ class Executor:
             self._place(delivery)
 
     def _place(self, delivery: Delivery) -> None:
-        """Into a slot, or into the buffer of its kind."""
+        """Into a slot, or into the buffer of its kind; what goes in batches is gathered first."""
+        if delivery.batching is None:
+            self._into_slot(delivery)
+        elif _is_marked_first(delivery):
+            self._suspects.add(delivery)
+        else:
+            self._batches.add(delivery)
+
+    def _into_slot(self, delivery: Delivery) -> None:
         buffer = self._buffers[delivery.kind]
         if not buffer and self._suspects.running is None and self._takes(delivery):
             self.start(delivery)
@@ -140,6 +171,11 @@ class Executor:
 
     def start(self, delivery: Delivery) -> None:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
+        if delivery.batching is not None:
+            leader = muster(delivery, self._ask, self._attempts.surely_ours)
+            if leader is not None:
+                self._run(leader)
+            return
         if not self._attempts.surely_ours(delivery):
             self._ask(delivery)
             return
@@ -162,6 +198,8 @@ class Executor:
         kind = delivery.kind
         self.running[kind] += 1
         delivery.state = State.RUNNING
+        for item in delivery.batch or ():
+            item.state, item.leader = State.RUNNING, delivery
         if kind == "coroutine":
             delivery.runner = self._loop.create_task(self._attempts.coroutine(delivery))
         elif kind == "thread":
@@ -177,24 +215,35 @@ class Executor:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def _ended(self, delivery: Delivery, outcome: Outcome | None) -> None:
+    def _ended(self, delivery: Delivery, outcome: Outcome | Batched | None) -> None:
         self._end(delivery, outcome)
         self.fill()
 
-    def _threads_ended(self, ended: list[tuple[Delivery, Outcome | None]]) -> None:
+    def _threads_ended(self, ended: list[tuple[Delivery, Outcome | Batched | None]]) -> None:
         for delivery, outcome in ended:
             self._end(delivery, outcome)
         self.fill()
 
-    def _end(self, delivery: Delivery, outcome: Outcome | None) -> None:
+    def _end(self, delivery: Delivery, outcome: Outcome | Batched | None) -> None:
         """An attempt ended by itself or was stopped, or did not begin (None); its slot is free."""
         kind = delivery.kind
         self.running[kind] -= 1
         delivery.runner = None  # which knows the delivery: else only the garbage collector would find the two
         self._unwatch(delivery)
+        if type(outcome) is Batched:
+            items, delivery.batch = delivery.batch or [], None
+            for item, own in zip(items, outcome.outcomes, strict=True):
+                self._end_of(item, own)
+        else:
+            assert not isinstance(outcome, Batched), "mypy does not follow type()"
+            self._end_of(delivery, outcome)
+
+    def _end_of(self, delivery: Delivery, outcome: Outcome | None) -> None:
+        """What became of one."""
         if outcome is None:
             self._withdraw(delivery)
             return
+        kind, delivery.leader = delivery.kind, None
         if delivery.started_at:
             delivery.ended_at = time.monotonic()
             self._prefetch.completed(kind)
@@ -236,8 +285,11 @@ class Executor:
         self._settle(delivery, verdict, outcome)
 
     def _misfit(self, delivery: Delivery) -> None:
-        outcome = delivery.read(self._clock)
-        if outcome is None:
+        outcome: Outcome | None = delivery.read(self._clock)
+        if outcome is None and delivery.queue.subscription is not None:
+            name = delivery.event_type
+            outcome = Stray(name) if name else Misfit("decode", Failure("Unreadable", "it has no field `event_type`"))
+        elif outcome is None:
             text = f"no worker knows the task {delivery.task_name!r}"
             outcome = Misfit("unknown_task", Failure("UnknownTask", text))
         self._conclude(delivery, outcome)
@@ -257,7 +309,10 @@ class Executor:
             self._suspects.ended(delivery)
             self.fill()
             return
-        self.start(delivery)
+        if delivery.count < 2 and delivery.batching is not None:
+            self._place(delivery)
+        else:
+            self.start(delivery)
         self.fill()  # where it must wait for a renewal the slot that was kept for it is free
 
     def _lost_suspect(self, delivery: Delivery) -> None:
@@ -281,7 +336,8 @@ class Executor:
             self.running[delivery.kind] -= 1
 
     def _timed_out(self, delivery: Delivery) -> None:
-        self.stop(delivery, TimedOut(delivery.options.timeout or 0.0))
+        for item in delivery.batch or [delivery]:
+            self.stop(item, TimedOut(delivery.options.timeout or 0.0))
 
     def stop(self, delivery: Delivery, outcome: Outcome) -> None:
         """Ask a running attempt to end and count it as `outcome`. A thread cannot be killed: it sees
@@ -289,14 +345,18 @@ class Executor:
         """
         if delivery.state is not State.RUNNING:
             return
-        if delivery.runner is not None and not delivery.entered:
+        leader = delivery.leader or delivery
+        if leader.runner is not None and not leader.entered:
             # A coroutine that is cancelled before its first step never learns of it: let it begin.
             self._loop.call_soon(self.stop, delivery, outcome)
             return
+        again = delivery.stopped_as is not None
         delivery.stopped_as = outcome
         delivery.stop_context()
-        if delivery.runner is not None:
-            delivery.runner.cancel()
+        if leader.batch is not None and (again or any(item.stopped_as is None for item in leader.batch)):
+            return  # the others of its batch go on
+        if leader.runner is not None:
+            leader.runner.cancel()
         elif delivery.kind == "child":
             self._children.stop(delivery)
 
@@ -315,28 +375,33 @@ class Executor:
     def overdue(self, age: float) -> None:
         """Give back what has been buffered for more than `age` seconds: another worker may have a free slot."""
         limit = time.monotonic() - age
-        for kind, buffer in self._buffers.items():
-            if buffer and buffer[0].received_at < limit:
-                self._prefetch.held_up(kind)
-                if kind == "child":
-                    self._children.start()  # no task of our own queues asked for them
-                while buffer and buffer[0].received_at < limit:
-                    self._conclude(buffer.popleft(), Stopped(started=False))
+        for delivery in self._buffers.overdue(limit):
+            self._prefetch.held_up(delivery.kind)
+            if delivery.kind == "child":
+                self._children.start()  # no task of our own queues asked for them
+            self._give_back(delivery)
         for delivery in self._threads.waiting:
             if delivery.received_at < limit and self._take_back(delivery):
                 self._prefetch.held_up("thread")
-                self._conclude(delivery, Stopped(started=False))
+                self._give_back(delivery)
         for delivery in self._suspects.overdue(limit):
             self._conclude(delivery, Stopped(started=False))
+
+    def _give_back(self, delivery: Delivery) -> None:
+        """It never started, and neither did those that it leads."""
+        items, delivery.batch = delivery.batch or [delivery], None
+        for item in items:
+            if item.state is State.BUFFERED:
+                self._conclude(item, Stopped(started=False))
 
     def give_back_buffered(self) -> None:
         """At a stop: everything that has not started goes back."""
         self.draining = True
         self._suspects.drain()
+        self._batches.drain()
         for delivery in self._threads.waiting:
             self._take_back(delivery)
-        for buffer in self._buffers.values():
-            buffer.clear()
+        self._buffers.drain()
         for queue in self._queues:
             for delivery in queue.held.values():
                 if delivery.state is State.BUFFERED:
@@ -345,6 +410,8 @@ class Executor:
     def close(self) -> None:
         """Forget timers and let idle threads end."""
         self._deadlines.close()
+        self._batches.drain()
+        self._once.close()
         self._threads.close()
 
     def _take_back(self, delivery: Delivery) -> bool:
@@ -353,7 +420,8 @@ class Executor:
             return False
         self.running["thread"] -= 1
         self._unwatch(delivery)
-        delivery.unstart()
+        for item in delivery.batch or [delivery]:
+            item.unstart()
         return True
 
     def _hold(self) -> None:
@@ -362,9 +430,8 @@ class Executor:
         self._buffers["thread"].extendleft(reversed(waiting))
 
     def _remove(self, delivery: Delivery) -> None:
-        for buffer in self._buffers.values():
-            if delivery in buffer:
-                buffer.remove(delivery)
+        self._buffers.remove(delivery)
+        self._batches.remove(delivery)
         self._suspects.remove(delivery)
 
 

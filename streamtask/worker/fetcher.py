@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from streamtask.broker.broker import Broker, Found, PartlyRead
-from streamtask.broker.keys import QueueKeys
+from streamtask.broker.broker import Broker
+from streamtask.broker.keys import GROUP, QueueKeys
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError, group_is_gone, passing
+from streamtask.broker.reader import Found, PartlyRead, Reader
 from streamtask.policy import Lost
+from streamtask.task import Kind
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.contact import Contact
 from streamtask.worker.delivery import Delivery, QueueState
 from streamtask.worker.executor import Executor
 from streamtask.worker.leases import Leases
+from streamtask.worker.queues import announce
 from streamtask.worker.report import ERROR, INFO, WARNING, Reporter
+from streamtask.worker.room import Turns
 
 #: Most messages that one read asks for (50 to 200 is where the speed is).
 COUNT = 200
@@ -27,7 +31,8 @@ BACKOFF = 5.0
 #: Seconds until the next look where one gave nothing although it should: half of a second that is promised.
 SOON = 0.5
 #: Seconds between two looks at what was given back, where that wakes no reader: should the mover not have told of it.
-GIVEN_BACK = 5.0
+#: Of a topic it tells nothing, and a second is promised.
+GIVEN_BACK, GIVEN_BACK_TOPIC = 5.0, 1.0
 #: Seconds until a fetcher that may not start anything looks again whether it may.
 SILENT = 0.1
 
@@ -35,13 +40,14 @@ Wants = list[tuple[QueueKeys, int]]
 
 
 class Fetcher:
-    """The one reader of a worker's queues."""
+    """Reads the streams of one consumer group: a worker's queues, or a group's topics and own queues."""
 
     def __init__(
         self,
         broker: Broker,
         queues: Sequence[QueueState],
         executor: Executor,
+        turns: Turns,
         *,
         contact: Contact,
         clock: RedisClock,
@@ -52,6 +58,10 @@ class Fetcher:
         burst: bool,
     ) -> None:
         self._broker, self._queues, self._executor, self._leases = broker, queues, executor, leases
+        self._reader: Reader = broker.reader(queues[0].keys.group if queues else GROUP)
+        self._turn_taking = turns.join({kind for queue in queues for kind in queue.kinds}, self._end_if_waits)
+        self._roomy = executor.roomy.bell()
+        self._is_topic = any(queue.keys.kind == "topic" for queue in queues)
         self._by_stream = {queue.keys.stream: queue for queue in queues}
         self._contact, self._clock, self._report = contact, clock, report
         self._revive, self._gap, self._burst = revive, gap, burst
@@ -66,6 +76,7 @@ class Fetcher:
         self._last_good = time.monotonic()
         self._look_at = dict.fromkeys(self._by_stream, 0.0)
         self._given_back_at = 0.0
+        self.admitted = 0
 
     async def run(self) -> None:
         """Read until stopped, through whatever happens to Redis."""
@@ -80,7 +91,7 @@ class Fetcher:
 
     def parked(self) -> None:
         """Something was given back. A read with CLAIM was woken for it; another one must end, so that we look."""
-        if not self._broker.native:
+        if not self._reader.native:
             self._given_back_at = 0.0
             if self.waits:
                 self._ask_for_end()
@@ -88,7 +99,7 @@ class Fetcher:
     async def stop(self) -> None:
         """Ask for nothing more; a read that waits in Redis is ended there, so that no reply is lost."""
         self._stopping.set()
-        self._executor.roomy.set()
+        self._roomy.set()
         while self._reading is not None and self.waits:
             await self._end(self._reading)
 
@@ -107,10 +118,11 @@ class Fetcher:
             raise partly.error from None
 
     async def _look(self) -> bool:
-        self._executor.roomy.clear()
+        self._roomy.clear()
         if self._groupless:
-            await self._broker.declare([(queue.name, queue.keys) for queue in self._queues])
+            await self._broker.declare([(queue.name, queue.keys, queue.begin) for queue in self._queues])
             await self._leases.renew_all()  # shows our presence again, if that is gone, too
+            await announce(self._broker, self._queues)
             for queue in self._queues:  # and the lease: whoever comes next must find the one we use
                 queue.lease = await self._broker.agree(queue.keys, queue.lease)
             self._contact.agreed()
@@ -122,26 +134,47 @@ class Fetcher:
             return False
         able = self._able()
         if able and await self._take(self._wants(able, wait=False)):
+            self._turn_taking.has_read(True)
             return False  # there may be more of it
         if self._stopping.is_set():
             return False
         # What was renewed meanwhile may have taken the room.
-        able = [queue for queue in able if self._executor.demand(queue.kinds) > 0]
+        able = [queue for queue in able if self._demand(queue.kinds) > 0]
         if not able:
-            await self._executor.roomy.wait()
+            self._turn_taking.waits()
+            await self._roomy.wait()
             return False
-        wait = (not self._flowing or len(able) == 1) and not self._burst
+        wait = self._may_wait(able)
         wants = self._wants(able, wait)
         sent_at = time.monotonic()
-        found = await (self._wait(wants, self._until_look(able)) if wait else self._broker.fetch(wants, None))
+        if wait:
+            found = await self._wait(wants, self._until_look(able))
+        else:
+            found = await self._reader.fetch(wants, None, given_back=not self._shy())
         self._succeeded()
         self._flowing = {stream for stream, _ in found}
         self._admit(found, sent_at)
+        self._turn_taking.has_read(bool(found))
         if self._burst and not found:
             if self._executor.idle:
                 return True
-            await self._executor.roomy.wait()
+            await self._roomy.wait()
         return False
+
+    def _may_wait(self, able: Sequence[QueueState]) -> bool:
+        """May this read wait in Redis? With one stream it may, since it gives as many as are asked for. Who shares the
+        room with other readers asks for one then, so it waits only where the last read found nothing.
+        """
+        if self._burst:
+            return False
+        if self._turn_taking.shared:
+            return not self._flowing and not self._turn_taking.hungry
+        return not self._flowing or len(able) == 1
+
+    def _shy(self) -> float:
+        """Seconds for which what is given back is left to others: events whose handlers only they have."""
+        until = max(queue.shy_until for queue in self._queues)
+        return max(0.0, until - time.monotonic()) if until else 0.0
 
     async def _wait(self, wants: Wants, longest: float) -> Found:
         """A read that waits in Redis for a first message.
@@ -155,20 +188,30 @@ class Fetcher:
         ):  # as nearly always: what comes is started a turn of the loop earlier without a Task for the read
             ended = self._reading = asyncio.get_running_loop().create_future()
             try:
-                return await self._broker.fetch(_one_count(wants), longest)
+                return await self._read_waiting(wants, longest)
             finally:
                 ended.set_result(None)
-        reading = asyncio.ensure_future(self._broker.fetch(_one_count(wants), longest))
+        reading = asyncio.ensure_future(self._read_waiting(wants, longest))
         self._reading = reading
         while not reading.done():
-            roomy = asyncio.ensure_future(self._executor.roomy.wait())
+            roomy = asyncio.ensure_future(self._roomy.wait())
             await asyncio.wait({reading, roomy}, return_when=asyncio.FIRST_COMPLETED)
             roomy.cancel()
-            self._executor.roomy.clear()
-            if self._stopping.is_set() or any(self._executor.demand(queue.kinds) > 0 for queue in left_out):
+            self._roomy.clear()
+            if self._stopping.is_set() or any(self._demand(queue.kinds) > 0 for queue in left_out):
                 while not reading.done():
                     await self._end(reading)
         return await reading
+
+    def _read_waiting(self, wants: Wants, longest: float) -> Coroutine[Any, Any, Found]:
+        shy = self._shy()
+        counts = _one_count(wants, most=1 if self._turn_taking.shared else COUNT)
+        return self._reader.fetch(counts, min(longest, shy) if shy else longest, given_back=not shy)
+
+    def _end_if_waits(self) -> None:
+        """Another reader has taken the room that this one's read was to fill."""
+        if self.waits:
+            self._ask_for_end()
 
     async def _end(self, reading: asyncio.Future[Any]) -> None:
         """Ask Redis to end a read, and give it a moment: the read may not have reached Redis yet.
@@ -187,14 +230,17 @@ class Fetcher:
 
     async def _ask(self) -> None:
         with suppress(*CONNECTION_ERRORS):
-            await self._broker.unblock()
+            await self._reader.unblock()
 
     def _able(self) -> list[QueueState]:
         """The queues for whose tasks there is room; with less room than queues each gets its turn to be first."""
-        able = [queue for queue in self._queues if self._executor.demand(queue.kinds) > 0]
+        able = [queue for queue in self._queues if self._demand(queue.kinds) > 0]
         self._turns += 1
         first = self._turns % len(able) if able else 0
         return able[first:] + able[:first]
+
+    def _demand(self, kinds: Sequence[Kind]) -> int:
+        return self._turn_taking.demand(kinds)
 
     def _wants(self, able: Sequence[QueueState], wait: bool) -> Wants:
         """Each queue's share of the room. COUNT is per stream, so the streams of one read share it.
@@ -205,7 +251,7 @@ class Fetcher:
         A read that waits names them all, also with less room than queues: a message that comes in too many is given
         back if it cannot start soon, while a queue that is not named would wait for the end of the read.
         """
-        room = {kind: self._executor.demand((kind,)) for queue in able for kind in queue.kinds}
+        room = {kind: self._demand((kind,)) for queue in able for kind in queue.kinds}
         streams = {queue.keys.stream for queue in able}
         flowing = streams & self._flowing or streams
         wants: Wants = []
@@ -213,9 +259,9 @@ class Fetcher:
             left = min(room[kind] for kind in queue.kinds)
             if left < 1 and not wait:
                 continue
-            shared = self._executor.demand(queue.kinds) - (len(streams) - len(flowing))
+            shared = self._demand(queue.kinds) - (len(streams) - len(flowing))
             share = shared // len(flowing) if queue.keys.stream in flowing else 1
-            count = max(1, min(left, COUNT, share))
+            count = max(queue.stride, min(left, COUNT, share))
             for kind in queue.kinds:
                 room[kind] -= count
             wants.append((queue.keys, count))
@@ -231,14 +277,14 @@ class Fetcher:
         claims = now >= self._contact.claims_from
         due = [want for want in wants if now >= self._look_at[want[0].stream]] if claims else []
         if not due:
-            if self._broker.native or now < self._given_back_at:
+            if self._reader.native or now < self._given_back_at or self._shy():
                 return False
             due, claims = wants, False
         leases = [self._by_stream[keys.stream].lease for keys, _ in due]
-        taken = await self._broker.take(due, leases, self._contact.deadline() if claims else None)
+        taken = await self._reader.take(due, leases, self._contact.deadline() if claims else None)
         self._clock.saw(taken.now)
         self._contact.heard(now)
-        self._given_back_at = 0.0 if taken.found else now + GIVEN_BACK
+        self._given_back_at = 0.0 if taken.found else now + (GIVEN_BACK_TOPIC if self._is_topic else GIVEN_BACK)
         for (keys, _), wait in zip(due, taken.waits if claims else (), strict=False):
             self._look_at[keys.stream] = self._next_look(wait, bool(taken.found))
         self._admit(taken.found, now)
@@ -261,6 +307,7 @@ class Fetcher:
     def _admit(self, found: Found, sent_at: float) -> None:
         if not found:
             return
+        self.admitted += sum(len(entries) for _, entries in found)
         now = time.monotonic()
         margin = min(2.0, self._contact.lease / 8)
         # When the loop stood still while the read was under way the reply may be old: then only the sending time is
@@ -268,6 +315,8 @@ class Fetcher:
         confirmed_at = sent_at if self._gap() > margin else now - margin
         for stream, entries in found:
             queue = self._by_stream[stream]
+            if self._is_topic and entries:
+                queue.saw(entries[-1].id.decode())  # claimed ones come first, and are older
             for entry in entries:
                 held = queue.held.get(entry.id)
                 if held is not None and not held.given_back:
@@ -319,7 +368,7 @@ class Fetcher:
             await asyncio.wait_for(self._stopping.wait(), pause)
 
 
-def _one_count(wants: Wants) -> Wants:
+def _one_count(wants: Wants, most: int) -> Wants:
     """A read that waits has one COUNT for all streams: the smallest, so that no kind of slot is overbooked."""
-    count = min(count for _, count in wants)
+    count = min(most, *(count for _, count in wants))
     return [(keys, count) for keys, _ in wants]

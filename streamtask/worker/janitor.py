@@ -11,16 +11,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from streamtask.broker.broker import Broker, Hopeless
 from streamtask.broker.keys import RELEASED
 from streamtask.broker.link import CONNECTION_ERRORS, Arg, ResponseError
+from streamtask.broker.publishing import LIMITS
 from streamtask.options import TaskOptions
 from streamtask.policy import Bury, Failure
 from streamtask.task import Task
+from streamtask.topic import TopicLimits
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.delivery import QueueState
+from streamtask.worker.queues import announce
 from streamtask.worker.report import WARNING, Reporter
 from streamtask.worker.verdicts import bury_item, dead_record, epitaph
 
@@ -46,9 +50,10 @@ class Janitor:
         tasks: Mapping[str, Task[..., Any]],
         clock: RedisClock,
         report: Reporter,
+        topics: Mapping[str, TopicLimits] = MappingProxyType({}),
     ) -> None:
         self._broker, self._queues, self._tasks = broker, queues, tasks
-        self._clock, self._report = clock, report
+        self._clock, self._report, self._topics = clock, report, topics
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -63,6 +68,10 @@ class Janitor:
 
     async def turn(self, queue: QueueState) -> None:
         """One look at one queue."""
+        if queue.keys.kind == "topic":
+            await announce(self._broker, [queue])
+            limits = self._topics.get(queue.keys.stream) or LIMITS
+            await self._broker.trim(queue.keys.stream, limits.max_length, limits.hard_max_length, limits.overflow)
         await self._sweep(queue)
         await self._forget(queue)
 
@@ -76,7 +85,10 @@ class Janitor:
 
     def _hopeless(self, queue: QueueState) -> int:
         """Deliveries from which a message of this queue is hopeless."""
-        caps = [task.task_options.max_deliveries for task in self._tasks.values() if task.queue == queue.name]
+        tasks: list[Task[Any, Any]] = [task for task in self._tasks.values() if task.queue == queue.name]
+        if queue.subscription is not None:
+            tasks = list(queue.subscription.all)
+        caps = [task.task_options.max_deliveries for task in tasks]
         return HOPELESS * max([TaskOptions().max_deliveries, *caps])
 
     async def _bury(self, queue: QueueState, rows: list[Hopeless]) -> None:
@@ -112,7 +124,7 @@ class Janitor:
             }
             record, ttl = dead_record(facts, verdict)
             result = queue.keys.result(message_id)
-        told = epitaph(stream_id, message_id, verdict, row.deliveries, 0, now)
+        told = epitaph(queue.keys.group, stream_id, message_id, verdict, row.deliveries, 0, now)
         return bury_item((row.id, row.owner, row.deliveries, message_id), lock, result, record, ttl, told, extra)
 
     def _tell(self, queue: QueueState, row: Hopeless) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from streamtask.broker import keys as names
-from streamtask.broker.keys import GROUP
 from streamtask.broker.link import (
     CONNECTION_ERRORS,
     READ_TIMEOUT,
@@ -151,7 +150,7 @@ class Leases:
         args = [arg for delivery, count in tokens for arg in (delivery.id, count)]
         sent_at = time.monotonic()
         try:
-            now, *statuses = self._link.run(RENEW, [queue.keys.stream], (GROUP, self._consumer, *args))
+            now, *statuses = self._link.run(RENEW, [queue.keys.stream], (queue.keys.group, self._consumer, *args))
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise

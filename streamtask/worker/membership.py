@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -13,13 +14,16 @@ from pydantic_core import to_json
 
 from streamtask._version import __version__
 from streamtask.broker.broker import Broker
-from streamtask.broker.keys import worker
-from streamtask.broker.link import Arg, ResponseError, group_is_gone
+from streamtask.broker.keys import QueueKeys, worker
+from streamtask.broker.link import Arg, OutOfMemoryError, ResponseError, group_is_gone
 from streamtask.worker.delivery import QueueState
+from streamtask.worker.queues import announce, find_place
 from streamtask.worker.report import WARNING, Reporter
 
 #: Seconds for which a worker that starts is seen by others, until its lease thread shows it.
 JOINING = 15.0
+#: Seconds after which a full Redis is asked again for a group.
+FULL_AGAIN = 1.0
 
 
 def consumer_name(name: str | None = None) -> str:
@@ -33,15 +37,45 @@ def presence(consumer: str, kind: str, started_at: int, **facts: Any) -> str:
     return to_json({**who, "started_at": started_at, "version": __version__, **facts}).decode()
 
 
-async def join(broker: Broker, queues: Sequence[QueueState], asked: float, here: str, report: Reporter) -> float:
+async def join(
+    broker: Broker,
+    queues: Sequence[QueueState],
+    asked: float,
+    here: str,
+    report: Reporter,
+    stopping: asyncio.Event,
+) -> float:
     """Make the queues' groups and agree on their leases; what is lost in between (FLUSHALL, DEL) is made again."""
     while True:
-        await broker.declare([(queue.name, queue.keys) for queue in queues])
+        made = await _declare(broker, queues, report, stopping)
         try:
+            for queue in queues:
+                if queue.keys.kind == "topic":
+                    await find_place(broker, queue, queue.keys in made, report)
+            await announce(broker, queues)
             return await _agree(broker, queues, asked, here, report)
         except ResponseError as error:
             if not group_is_gone(error):
                 raise
+
+
+async def _declare(
+    broker: Broker, queues: Sequence[QueueState], report: Reporter, stopping: asyncio.Event
+) -> list[QueueKeys]:
+    """Make what is missing. A full Redis makes no group: then wait until it has room, or until `stopping`."""
+    told = False
+    while True:
+        try:
+            return await broker.declare([(queue.name, queue.keys, queue.begin) for queue in queues])
+        except OutOfMemoryError as error:
+            if stopping.is_set():
+                raise
+            if not told:
+                text = f"redis is full and makes no consumer group; trying again until it has room: {error}"
+                report.event("redis.lost", WARNING, text)
+            told = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), FULL_AGAIN)
 
 
 async def _agree(broker: Broker, queues: Sequence[QueueState], asked: float, here: str, report: Reporter) -> float:

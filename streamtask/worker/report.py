@@ -7,7 +7,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from streamtask.policy import Again, Bury, Drop, Failure, Finish, Release, Verdict
+from streamtask.envelope import EventMessage
+from streamtask.policy import Again, Bury, Drop, Failure, Finish, Ignore, Release, Verdict
 from streamtask.worker.delivery import Delivery
 
 
@@ -45,6 +46,10 @@ def facts(delivery: Delivery) -> dict[str, Any]:
         "deliveries": delivery.count,
         "stream_id": delivery.id.decode(),
     }
+    subscription = delivery.queue.subscription
+    if subscription is not None:
+        fields |= {"topic": subscription.topic, "group": subscription.group, "event_type": delivery.event_type}
+        fields["event_id"] = message.event.id if isinstance(message, EventMessage) else None
     if message and delivery.task and delivery.task.task_options.log_args:
         fields["args"] = message.args.decode(errors="replace")
     return fields
@@ -66,6 +71,8 @@ def tell(report: Reporter, delivery: Delivery, verdict: Verdict, applied: bool) 
     elif isinstance(verdict, Release):
         level = INFO if verdict.started else DEBUG
         report.event("task.released", level, "given back", started=verdict.started, **fields)
+    elif isinstance(verdict, Ignore):
+        report.event("task.ignored", DEBUG, "no worker of the group handles events of this type", **fields)
     elif isinstance(verdict, Finish):
         report.event(f"task.{verdict.state}", INFO, verdict.state, reason=verdict.note, **fields)
 

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 
 from streamtask.policy import Outcome
+from streamtask.worker.batches import Batched
 from streamtask.worker.delivery import Delivery
 
 
@@ -26,13 +27,13 @@ class Threads:
     def __init__(
         self,
         size: int,
-        attempt: Callable[[Delivery], Outcome | None],
-        ended: Callable[[list[tuple[Delivery, Outcome | None]]], None],
+        attempt: Callable[[Delivery], Outcome | Batched | None],
+        ended: Callable[[list[tuple[Delivery, Outcome | Batched | None]]], None],
     ) -> None:
         self.size, self._attempt, self._ended = size, attempt, ended
         self._waiting: dict[Delivery, None] = {}
         self._calls: SimpleQueue[Delivery | None] = SimpleQueue()
-        self._finished: deque[tuple[Delivery, Outcome | None]] = deque()
+        self._finished: deque[tuple[Delivery, Outcome | Batched | None]] = deque()
         self._threads = 0
         self._held = 0  # submitted, and neither taken back nor reported as ended
         self._woken = False

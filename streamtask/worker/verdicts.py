@@ -10,12 +10,13 @@ from typing import Any
 from pydantic_core import to_json
 
 from streamtask.broker.broker import MOST_FIELDS
-from streamtask.broker.keys import GROUP, QueueKeys
+from streamtask.broker.keys import QueueKeys
 from streamtask.broker.link import Arg
 from streamtask.broker.lookup import VALUE_MARK
 from streamtask.options import TaskOptions
 from streamtask.outcome import DONE
-from streamtask.policy import Again, Bury, Failure, Finish, Release, Verdict
+from streamtask.policy import Again, Bury, Failure, Finish, Ignore, Release, Verdict
+from streamtask.subscription import ONCE_TTL
 from streamtask.worker.delivery import Delivery
 
 #: Seconds for which the record of a failure is kept; a done result has the task's own `result_ttl`.
@@ -36,6 +37,7 @@ class Batch:
     settle: list[tuple[Delivery, Verdict]] = field(default_factory=list)
     bury: list[tuple[Delivery, Bury]] = field(default_factory=list)
     release: list[tuple[Delivery, Release]] = field(default_factory=list)
+    ignore: list[tuple[Delivery, Ignore]] = field(default_factory=list)
 
 
 def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
@@ -45,6 +47,8 @@ def is_plain(delivery: Delivery, verdict: Verdict) -> bool:
     message = delivery.message
     if message is None or delivery.alone or _may_be_marked(delivery):
         return False
+    if delivery.queue.subscription is not None:  # the topic keeps its entry; the group's own queue has moved it
+        return delivery.queue.keys.kind == "topic" and delivery.once is None
     return not message.meta or message.meta.keys() <= _LEAVES_NOTHING
 
 
@@ -60,17 +64,19 @@ def settle_items(
         return FIRST_EXTRA + len(extra) - 1
 
     for delivery, verdict in items:
-        message = delivery.message
-        unique = delivery.unique if message is None or message.meta else None
-        lock = key(keys.unique(delivery.task_name or "", unique)) if unique else 0
+        name = _lock_of(delivery, keys, verdict)
+        lock = key(name) if name else 0
         marked = "1" if _may_be_marked(delivery) else "0"
         token = (delivery.id, delivery.count, delivery.message_id, marked, lock, UNIQUE_TTL)
         if isinstance(verdict, Again):
             fields = verdict.message.fields()
-            args += ("R", *token, 0, "", 0, int(verdict.delay * 1000), len(fields), *fields)
+            delay = int(verdict.delay * 1000)
+            if keys.kind == "topic":  # never back into the topic, where all groups would see it
+                delay = max(1, delay)
+            args += ("R", *token, 0, "", 0, delay, len(fields), *fields)
             continue
         record, ttl = _record(delivery, verdict, worker, now)
-        result = key(keys.result(delivery.message_id)) if ttl else 0
+        result = key(_result_of(delivery, keys, verdict)) if ttl else 0
         if isinstance(verdict, Bury):
             fields = dead_fields(delivery, verdict, now)
             args += ("X", *token, result, record, ttl, 0, len(fields), *fields)
@@ -95,7 +101,7 @@ def bury_items(
     extra: list[str] = []
     args: list[Arg] = []
     for delivery, verdict in items:
-        lock = keys.unique(delivery.task_name or "", delivery.unique) if delivery.unique else ""
+        lock = _lock_of(delivery, keys, verdict)
         record, ttl = _record(delivery, verdict, worker, now)
         result = keys.result(delivery.message_id) if ttl else ""
         token = (delivery.id, worker, delivery.count, delivery.message_id)
@@ -143,16 +149,17 @@ def dead_fields(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str
 def epitaph_of(delivery: Delivery, verdict: Bury, now: int) -> list[bytes | str]:
     """What a dead letter says of a delivery's end."""
     attempt = delivery.message.attempt + (1 if delivery.started_ms else 0) if delivery.message is not None else 0
-    return epitaph(delivery.id.decode(), delivery.message_id, verdict, delivery.count, attempt, now)
+    group = delivery.queue.keys.group
+    return epitaph(group, delivery.id.decode(), delivery.message_id, verdict, delivery.count, attempt, now)
 
 
 def epitaph(
-    stream_id: str, message_id: str, verdict: Bury, deliveries: int, attempt: int, now: int
+    group: str, stream_id: str, message_id: str, verdict: Bury, deliveries: int, attempt: int, now: int
 ) -> list[bytes | str]:
     """The `dead_*` fields that follow the message's own in a dead letter; `now` is ms of Redis time."""
     failure = verdict.failure
     dead = {
-        "group": GROUP,
+        "group": group,
         "stream_id": stream_id,
         "id": message_id,
         "reason": verdict.reason,
@@ -178,7 +185,7 @@ def lesser(delivery: Delivery, verdict: Verdict, error: str) -> Verdict | None:
         return Finish(verdict.state, None, "the result could not be stored")
     if isinstance(verdict, Finish) and verdict.note:
         return Finish(verdict.state)
-    if isinstance(verdict, Release) or delivery.by_copy:
+    if isinstance(verdict, Release | Ignore) or delivery.by_copy:
         return None
     if isinstance(verdict, Bury):
         delivery.by_copy = True
@@ -190,7 +197,7 @@ def weight(delivery: Delivery, verdict: Verdict) -> int:
     """About how many bytes must be sent to write a verdict."""
     if isinstance(verdict, Finish):
         return 1000 + len(verdict.result or b"")
-    body = 0 if delivery.by_copy or isinstance(verdict, Release) else sum(map(len, delivery.fields))
+    body = 0 if delivery.by_copy or isinstance(verdict, Release | Ignore) else sum(map(len, delivery.fields))
     return 1000 + body
 
 
@@ -199,10 +206,30 @@ def _may_be_marked(delivery: Delivery) -> bool:
     return task is not None and delivery.count >= task.task_options.max_deliveries
 
 
+def _lock_of(delivery: Delivery, keys: QueueKeys, verdict: Verdict) -> str:
+    """The lock that its end opens, or its retry keeps: of a unique key, or of an event that is handled once."""
+    if delivery.queue.subscription is not None:
+        done = isinstance(verdict, Finish) and verdict.state == "done"  # then it stays shut, see `_record`
+        return "" if done else delivery.once or ""
+    unique = delivery.unique if delivery.message is None or delivery.message.meta else None
+    return keys.unique(delivery.task_name or "", unique) if unique else ""
+
+
+def _result_of(delivery: Delivery, keys: QueueKeys, verdict: Verdict) -> str:
+    """Where its end is told."""
+    if isinstance(verdict, Finish) and delivery.once is not None:
+        return delivery.once
+    return keys.result(delivery.message_id)
+
+
 def _record(delivery: Delivery, verdict: Verdict, worker: str, now: int) -> tuple[bytes, int]:
     """The result record and its ttl in ms; 0 when the sender cannot wait for one."""
     options = delivery.task.task_options if delivery.task is not None else TaskOptions()
-    if not options.result:
+    if delivery.queue.subscription is not None:
+        if isinstance(verdict, Finish):
+            once = delivery.once is not None and verdict.state == "done"
+            return (b"done", int(ONCE_TTL * 1000)) if once else (b"", 0)
+    elif not options.result:
         return b"", 0
     message = delivery.message
     record: dict[str, Any] = {

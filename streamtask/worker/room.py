@@ -1,0 +1,105 @@
+"""Who is told when there is room, and whose turn it is to read.
+
+A worker has one reader a consumer group, and all share its slots. With more room than readers nobody minds. With less,
+a reader that has waited longest comes first: else one busy queue would keep the others out for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+from streamtask.task import Kind
+
+
+class Bells:
+    """Set for everybody at once; each waits on a bell of its own, so that nobody takes another's away."""
+
+    def __init__(self) -> None:
+        self._bells: list[asyncio.Event] = []
+
+    def bell(self) -> asyncio.Event:
+        """One more."""
+        bell = asyncio.Event()
+        self._bells.append(bell)
+        return bell
+
+    def set(self) -> None:
+        """Ring them all."""
+        for bell in self._bells:
+            bell.set()
+
+
+class Turns:
+    """The readers of one worker. `demand(kinds)` is the executor's, `ring()` tells all that there may be room."""
+
+    def __init__(self, demand: Callable[[Collection[Kind]], int], ring: Callable[[], None]) -> None:
+        self._demand, self._ring = demand, ring
+        self._members: list[Turn] = []
+
+    def join(self, kinds: Collection[Kind], end: Callable[[], None]) -> Turn:
+        """One more reader, for these kinds of slots; `end()` ends its read that waits, if it has one."""
+        turn = Turn(self, kinds, end, len(self._members))
+        self._members.append(turn)
+        return turn
+
+    @property
+    def shared(self) -> bool:
+        """Is there more than one reader?"""
+        return len(self._members) > 1
+
+    def demand(self, mine: Turn, kinds: Collection[Kind]) -> int:
+        """What a reader may ask for: not what others wait for that were served longer ago."""
+        found = self._demand(kinds)
+        if found <= 0 or not self.shared:
+            return found
+        return found - sum(other.comes_before(mine, kinds) for other in self._members)
+
+    def ring(self) -> None:
+        """There may be room for somebody."""
+        self._ring()
+
+    def full(self, mine: Turn) -> None:
+        """A reader has just taken something; reads of others that wait while there is no room are ended."""
+        for other in self._members:
+            if other is not mine and self._demand(other.kinds) <= 0:
+                other.end()
+
+
+class Turn:
+    """One reader's place among them."""
+
+    def __init__(self, turns: Turns, kinds: Collection[Kind], end: Callable[[], None], number: int) -> None:
+        self._turns, self.kinds, self.end, self._number = turns, frozenset(kinds), end, number
+        self.hungry = False
+        self._served_at = 0.0
+
+    @property
+    def shared(self) -> bool:
+        """Are there other readers?"""
+        return self._turns.shared
+
+    def demand(self, kinds: Collection[Kind]) -> int:
+        """How many messages it may ask for."""
+        return self._turns.demand(self, kinds)
+
+    def comes_before(self, other: Turn, kinds: Collection[Kind]) -> bool:
+        """Does it wait for room of these kinds, and was it served longer ago?"""
+        if self is other or not self.hungry or not self.kinds.intersection(kinds):
+            return False
+        return (self._served_at, self._number) < (other._served_at, other._number)
+
+    def waits(self) -> None:
+        """There was no room."""
+        self.hungry = True
+
+    def has_read(self, found: bool) -> None:
+        """It has had its turn. What it did not need may serve the others."""
+        was_hungry, self.hungry = self.hungry, False
+        if found:
+            self._served_at = time.monotonic()
+            if self.shared:
+                self._turns.full(self)
+        elif was_hungry and self.shared:
+            self._turns.ring()
