@@ -71,7 +71,8 @@ def need_tasks(loaded: Loaded) -> None:
     """Raise AppImportError when no task is registered: then a worker would be idle for ever."""
     if not loaded.app.tasks and not loaded.app.subscriptions:
         raise AppImportError(
-            f"the app {loaded.app.name!r} has no tasks and no event handlers. Imported: {', '.join(loaded.modules)}. Import the modules with "
+            f"the app {loaded.app.name!r} has no tasks and no event handlers. Imported: "
+            f"{', '.join(loaded.modules)}. Import the modules with "
             f"your tasks there, name them in StreamTask(include=[...]), or by --include"
         )
 

@@ -217,7 +217,7 @@ class Worker:
             children=self.children,
             ask_once=self._ask_once,
         )
-        turns = Turns(lambda kinds: self.executor.demand(kinds), self.executor.roomy.set)
+        turns = Turns(self.executor, self.executor.roomy.set)
         self._ended = self.executor.roomy.bell()
         self.readers = Readers(self.queues, lambda queues: self._fetcher(queues, turns, contact), burst=options.burst)
         self.fetcher = self.readers.fetchers[0]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 from streamtask.task import Kind
 
@@ -31,11 +32,19 @@ class Bells:
             bell.set()
 
 
-class Turns:
-    """The readers of one worker. `demand(kinds)` is the executor's, `ring()` tells all that there may be room."""
+class Slots(Protocol):
+    """The executor, as far as readers ask it."""
 
-    def __init__(self, demand: Callable[[Collection[Kind]], int], ring: Callable[[], None]) -> None:
-        self._demand, self._ring = demand, ring
+    def demand(self, kinds: Iterable[Kind]) -> int:
+        """How many more messages may be asked for, whose tasks use slots of these kinds."""
+        ...
+
+
+class Turns:
+    """The readers of one worker. `ring()` tells all that there may be room."""
+
+    def __init__(self, slots: Slots, ring: Callable[[], None]) -> None:
+        self._slots, self._ring = slots, ring
         self._members: list[Turn] = []
 
     def join(self, kinds: Collection[Kind], end: Callable[[], None]) -> Turn:
@@ -51,7 +60,7 @@ class Turns:
 
     def demand(self, mine: Turn, kinds: Collection[Kind]) -> int:
         """What a reader may ask for: not what others wait for that were served longer ago."""
-        found = self._demand(kinds)
+        found = self._slots.demand(kinds)
         if found <= 0 or not self.shared:
             return found
         return found - sum(other.comes_before(mine, kinds) for other in self._members)
@@ -63,7 +72,7 @@ class Turns:
     def full(self, mine: Turn) -> None:
         """A reader has just taken something; reads of others that wait while there is no room are ended."""
         for other in self._members:
-            if other is not mine and self._demand(other.kinds) <= 0:
+            if other is not mine and self._slots.demand(other.kinds) <= 0:
                 other.end()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from streamtask.broker.broker import Entry
+from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
 from streamtask.worker import Worker
 from streamtask.worker.delivery import Delivery
@@ -34,7 +34,7 @@ async def deaf(worker: Worker) -> Callable[[], None]:
     turns = worker.fetcher._turns
     while worker.fetcher._turns == turns:  # until it has looked for room and found none
         worker.executor.roomy.set()
-        await worker.broker.unblock()
+        await worker.fetcher._reader.unblock()
         await asyncio.sleep(0.01)
 
     def hears() -> None:

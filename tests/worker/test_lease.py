@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streamtask import current
-from streamtask.broker.broker import Entry
+from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import Command
 from streamtask.worker import Worker, WorkerOptions
@@ -190,7 +190,7 @@ async def test_what_an_old_answer_brings_is_asked_about_before_it_starts(lab: La
     async with lab.worker(lease=5.0) as worker:
         worker.executor.draining = True  # it asks for nothing, so that the ghost gets it
         while worker.fetcher.waits:
-            await worker.broker.unblock()
+            await worker.fetcher._reader.unblock()
             await asyncio.sleep(0.01)
         await task.adelay()
         (entry,) = lab.ghost(name="another")
@@ -385,7 +385,7 @@ async def test_who_finds_a_shorter_lease_when_a_group_is_made_again_renews_by_it
         assert worker.leases.period == 3.0
         worker.executor.draining = True  # it asks for nothing, so that the other one gets it
         while worker.fetcher.waits:
-            await worker.broker.unblock()
+            await worker.fetcher._reader.unblock()
             await asyncio.sleep(0.01)
         lab.client.xadd(lab.keys().stream, {"task": "unknown"})
         (entry,) = lab.ghost(name="another")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamtask.broker.broker import PartlyRead
+from streamtask.broker.reader import PartlyRead
 from streamtask.broker.link import ResponseError
 from tests.support import aeventually
 from tests.worker.kit import Lab, two_servers

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from streamtask import current
-from streamtask.broker.broker import Entry
+from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
 from streamtask.worker import suspects
 from tests.support import aeventually
