@@ -128,12 +128,12 @@ def decode_message(entry_id: str, flat: Sequence[bytes], handler: str, *, own: b
     return EventMessage(id, handler, event.payload, meta, event.meta, tuple(flat[:-4]))
 
 
-def type_of(flat: Sequence[bytes]) -> bytes:
-    """What the entry's field `event_type` says, without reading the rest; it may kill who reads it."""
+def short_field(flat: Sequence[bytes], field: bytes) -> str:
+    """What one field of an entry says, without reading the rest; it may kill who reads it."""
     for name, value in zip(flat[::2], flat[1::2], strict=False):
-        if name == _TYPE:
-            return value[: MAX_NAME * 4]
-    return b""
+        if name == field:
+            return value[: MAX_NAME * 4].decode(errors="replace")
+    return ""
 
 
 def rfc3339(moment: datetime) -> str:

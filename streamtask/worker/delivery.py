@@ -11,7 +11,7 @@ from typing import Any
 from streamtask.broker.keys import QueueKeys
 from streamtask.broker.reader import Entry
 from streamtask.context import Context
-from streamtask.envelope import EventMessage, decode_message, type_of
+from streamtask.envelope import EventMessage, decode_message, short_field
 from streamtask.message import MAX_NAME, Message, Unreadable, decode
 from streamtask.options import Batching, TaskOptions
 from streamtask.policy import Facts, Failure, Late, Misfit, Outcome
@@ -146,14 +146,17 @@ class Delivery:
     @property
     def event_type(self) -> str:
         """Of an event, also before it is read."""
-        return type_of(self.fields).decode(errors="replace")
+        return short_field(self.fields, b"event_type")
+
+    @property
+    def event_id(self) -> str:
+        """Of an event, also before it is read: the id by which it is known, whatever entry brought it."""
+        return short_field(self.fields, b"event_id") or self.message_id
 
     @property
     def once(self) -> str | None:
-        """The key that remembers its event id, where its handler asked for that; once it is decoded."""
-        if not isinstance(self.task, Handler) or not self.task.once or not isinstance(self.message, EventMessage):
-            return None
-        return self.queue.keys.once(self.message.event.id)
+        """The key that remembers its event id, where its handler asked for that."""
+        return self.queue.keys.once(self.event_id) if isinstance(self.task, Handler) and self.task.once else None
 
     def context(self) -> Context:
         """What `current()` gives in its attempt; once it is decoded. Made when it is first asked for, on any thread."""
@@ -200,6 +203,12 @@ class Delivery:
     def batching(self) -> Batching | None:
         """How its function gathers what it takes; None for one that takes one at a time."""
         return self.task.batching if self.task is not None else None
+
+    @property
+    def unmarked(self) -> bool:
+        """Does its start need a mark that it has not got yet?"""
+        assert self.task is not None, "only a known task is started"
+        return self.count >= self.task.task_options.max_deliveries and not self.marked
 
     @property
     def task_field(self) -> bytes:
@@ -263,6 +272,9 @@ class Delivery:
         """The message id as far as it is known: before decoding, what the entry says."""
         if self.message is not None:
             return self.message.id
+        if self.queue.subscription is not None:
+            own = self.queue.keys.kind == "task" and len(self.fields) >= 4 and self.fields[-4] == b"id"
+            return (self.fields[-3] if own else self.id).decode(errors="replace")
         for name, value in zip(self.fields[::2], self.fields[1::2], strict=False):
             if name == b"id" and 0 < len(value) <= 256:
                 return value.decode(errors="replace")

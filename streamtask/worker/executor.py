@@ -10,20 +10,16 @@ from typing import Any
 
 from streamtask.outcome import DONE
 from streamtask.policy import (
-    Failure,
     Finish,
     Lost,
-    Misfit,
     Outcome,
     Poison,
     Returned,
     Stopped,
-    Stray,
     TimedOut,
     Verdict,
     decide,
 )  # fmt: skip
-from streamtask.subscription import Handler
 from streamtask.task import Kind, Task
 from streamtask.worker.attempts import Attempts
 from streamtask.worker.batches import Batched, Batches, muster
@@ -32,7 +28,7 @@ from streamtask.worker.children import Children
 from streamtask.worker.clock import RedisClock
 from streamtask.worker.deadlines import Deadlines
 from streamtask.worker.delivery import Delivery, QueueState, State
-from streamtask.worker.once import Once
+from streamtask.worker.intake import Intake
 from streamtask.worker.prefetch import Prefetch
 from streamtask.worker.room import Bells
 from streamtask.worker.slots import Threads
@@ -61,7 +57,6 @@ class Executor:
         children: Children,
         ask_once: Callable[[list[Delivery]], Awaitable[list[str]]],
     ) -> None:
-        self._tasks = {name.encode(): task for name, task in tasks.items()}
         self._queues = queues
         self._consumer, self._clock, self._unknown_grace = consumer, clock, unknown_grace
         self._slots, self._settle, self._refresh, self._suspects = slots, settle, refresh, suspects
@@ -79,7 +74,9 @@ class Executor:
         self.draining = False
         self.roomy = Bells()  # rung whenever a fetcher may want to ask for more
         self._batches = Batches(self._into_slot)
-        self._once = Once(ask_once, clock, self._sort, self._conclude)
+        self._intake = Intake(
+            tasks, clock, ask_once, suspect=suspects.add, place=self._place, conclude=self._conclude
+        )  # fmt: skip
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
         suspects.crowded, suspects.begins = self._crowded_suspect, self._hold
         suspects.busy = lambda: any(self.running.values())
@@ -108,30 +105,7 @@ class Executor:
 
     def admit(self, delivery: Delivery) -> None:
         """Take a delivery that was just read."""
-        subscription = delivery.queue.subscription
-        task: Task[..., Any] | None
-        if subscription is None:
-            task = self._tasks.get(delivery.task_field)
-        else:
-            task = subscription.handler(delivery.event_type)
-        delivery.task = task
-        if task is None:
-            self._misfit(delivery)
-            return
-        delivery.kind = task.kind
-        if subscription is not None and isinstance(task, Handler) and task.once:
-            self._once.add(delivery)
-        else:
-            self._sort(delivery)
-
-    def _sort(self, delivery: Delivery) -> None:
-        """Where it goes next: to the suspects, or where it can start."""
-        task = delivery.task
-        assert task is not None, "only a known task is started"
-        if delivery.count >= max(2, task.task_options.max_deliveries):
-            self._suspects.add(delivery)
-        else:
-            self._place(delivery)
+        self._intake.admit(delivery)
 
     def resume(self, delivery: Delivery) -> None:
         """It had waited for a renewal, and is ours: go on. Told twice, as after a lost answer, it goes on once."""
@@ -148,7 +122,7 @@ class Executor:
         """Into a slot, or into the buffer of its kind; what goes in batches is gathered first."""
         if delivery.batching is None:
             self._into_slot(delivery)
-        elif _is_marked_first(delivery):
+        elif delivery.unmarked:
             self._suspects.add(delivery)
         else:
             self._batches.add(delivery)
@@ -167,7 +141,7 @@ class Executor:
         kind = delivery.kind
         if self.running[kind] < self._slots[kind]:
             return True
-        return kind == "thread" and not self._reserved and not _is_marked_first(delivery)
+        return kind == "thread" and not self._reserved and not delivery.unmarked
 
     def start(self, delivery: Delivery) -> None:
         """Run it now, if it is still surely ours; else after a renewal has said so."""
@@ -179,7 +153,7 @@ class Executor:
         if not self._attempts.surely_ours(delivery):
             self._ask(delivery)
             return
-        if _is_marked_first(delivery):
+        if delivery.unmarked:
             if delivery.count < 2:  # max_deliveries=1: even a first start is marked, and its slot is kept meanwhile
                 self.running[delivery.kind] += 1
                 self._reserved += 1
@@ -283,16 +257,6 @@ class Executor:
             facts = delivery.facts(self._consumer, self._clock.now(), random.random(), self._unknown_grace)
             verdict = decide(facts, outcome)
         self._settle(delivery, verdict, outcome)
-
-    def _misfit(self, delivery: Delivery) -> None:
-        outcome: Outcome | None = delivery.read(self._clock)
-        if outcome is None and delivery.queue.subscription is not None:
-            name = delivery.event_type
-            outcome = Stray(name) if name else Misfit("decode", Failure("Unreadable", "it has no field `event_type`"))
-        elif outcome is None:
-            text = f"no worker knows the task {delivery.task_name!r}"
-            outcome = Misfit("unknown_task", Failure("UnknownTask", text))
-        self._conclude(delivery, outcome)
 
     # -- suspects, stops, losses -------------------------------------------------------------------------------------
 
@@ -411,7 +375,7 @@ class Executor:
         """Forget timers and let idle threads end."""
         self._deadlines.close()
         self._batches.drain()
-        self._once.close()
+        self._intake.close()
         self._threads.close()
 
     def _take_back(self, delivery: Delivery) -> bool:
@@ -433,10 +397,3 @@ class Executor:
         self._buffers.remove(delivery)
         self._batches.remove(delivery)
         self._suspects.remove(delivery)
-
-
-def _is_marked_first(delivery: Delivery) -> bool:
-    """Does its start need a mark that it has not got yet?"""
-    task = delivery.task
-    assert task is not None, "only a known task is started"
-    return delivery.count >= task.task_options.max_deliveries and not delivery.marked

@@ -173,7 +173,7 @@ class Fetcher:
 
     def _shy(self) -> float:
         """Seconds for which what is given back is left to others: events whose handlers only they have."""
-        until = max(queue.shy_until for queue in self._queues)
+        until = max((queue.shy_until for queue in self._queues), default=0.0)
         return max(0.0, until - time.monotonic()) if until else 0.0
 
     async def _wait(self, wants: Wants, longest: float) -> Found:

@@ -110,6 +110,8 @@ class Janitor:
         stream_id, now = row.id.decode(), self._clock.now()
         message_id = row.message_id or stream_id
         lock = queue.keys.unique(row.task, row.unique) if row.task and row.unique else ""
+        if queue.keys.kind == "topic":  # whatever fields of such names others put there
+            message_id, lock = stream_id, ""
         task, verdict = self._tasks.get(row.task), _verdict(row)
         record, ttl, result = b"", 0, ""
         if task is None or task.task_options.result:

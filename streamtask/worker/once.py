@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 
 from streamtask.broker.broker import Broker
 from streamtask.broker.link import CONNECTION_ERRORS, ResponseError
-from streamtask.envelope import EventMessage
 from streamtask.outcome import RETURNED
 from streamtask.policy import Outcome, Raised
 from streamtask.steering import Snooze
@@ -46,11 +45,9 @@ class Once:
         self._asking: asyncio.Task[None] | None = None
 
     def add(self, delivery: Delivery) -> None:
-        """Ask about one; `go` or `end` follows, unless it is lost or given back meanwhile."""
-        misfit = delivery.read(self._clock)
-        if misfit is not None:
-            self._end(delivery, misfit)
-            return
+        """Ask about one; `go` or `end` follows, unless it is lost or given back meanwhile. It is not read for that: it
+        may be one that kills who reads it.
+        """
         self._waiting.append(delivery)
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._serve())
@@ -78,7 +75,8 @@ class Once:
                 elif said == "done":
                     self._end(delivery, RETURNED)
                 else:
-                    self._end(delivery, Raised(Snooze(WAIT, reason=f"the same event is handled as {said}")))
+                    snooze = Raised(Snooze(WAIT, reason=f"the same event is handled as {said}"))
+                    self._end(delivery, delivery.read(self._clock) or snooze)
 
     async def _asked(self, batch: list[Delivery]) -> list[str]:
         while True:
@@ -86,12 +84,6 @@ class Once:
                 return await self._ask(batch)
             except (*CONNECTION_ERRORS, ResponseError):  # a full Redis takes no lock; it will again
                 await asyncio.sleep(AGAIN)
-
-
-def event_id(delivery: Delivery) -> str:
-    """The id by which it is known, whatever entry brought it."""
-    assert isinstance(delivery.message, EventMessage), "only events are handled once"
-    return delivery.message.event.id
 
 
 async def ask_once(broker: Broker, deliveries: list[Delivery]) -> list[str]:
@@ -103,10 +95,10 @@ async def ask_once(broker: Broker, deliveries: list[Delivery]) -> list[str]:
         mine = [d for d in deliveries if d.queue is queue]
         assert queue.subscription is not None, "only events are handled once"
         topic = queue.subscription.topic
-        said = await broker.once(queue.keys, [(event_id(d), d.message_id, False) for d in mine], TTL)
+        said = await broker.once(queue.keys, [(d.event_id, d.message_id, False) for d in mine], TTL)
         for delivery, answer in zip(mine, said, strict=True):
             answers[id(delivery)] = answer
             if answer not in ("", "done") and await broker.is_over(topic, queue.keys, answer):
-                (again,) = await broker.once(queue.keys, [(event_id(delivery), delivery.message_id, True)], TTL)
+                (again,) = await broker.once(queue.keys, [(delivery.event_id, delivery.message_id, True)], TTL)
                 answers[id(delivery)] = again
     return [answers[id(delivery)] for delivery in deliveries]

@@ -18,7 +18,7 @@ class Readers:
         groups: dict[str, list[QueueState]] = {}
         for queue in queues:
             groups.setdefault(queue.keys.group, []).append(queue)
-        self.fetchers = [make(group) for group in groups.values()]
+        self.fetchers = [make(group) for group in groups.values() or ([],)]
         self._burst = burst
 
     async def run(self) -> None:
