@@ -6,7 +6,7 @@ It stands beside `outgoing.Outgoing`: `sending.Sending` carries both, and repeat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from streamtask.broker import keys as names
@@ -14,6 +14,7 @@ from streamtask.broker.link import Arg, Command, call_of
 from streamtask.broker.outgoing import MESSAGE_ID_TTL, REMEMBERED, Receipt
 from streamtask.broker.scripts import PUBLISH
 from streamtask.errors import QueueFull
+from streamtask.message import new_id
 from streamtask.topic import TopicLimits
 
 __all__ = ["Publication", "TopicLimits"]
@@ -39,7 +40,8 @@ class _Told(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Publication:
     """An event for `topic` with its fields, flat. `key`: published under the same key before, it is not added again
-    (for 7 days).
+    (for 7 days). `id` is of this publication: an event that is published twice on purpose is added twice, whatever its
+    own id, and one that is sent twice for want of an answer is added once.
     """
 
     event_id: str
@@ -48,6 +50,7 @@ class Publication:
     topic: str
     limits: TopicLimits = LIMITS
     key: str | None = None
+    id: str = field(default_factory=new_id)
 
     #: What `Sending` asks of a message that waits for its time.
     due = None
@@ -86,7 +89,7 @@ class Publication:
         """PUBLISH that remembers the key; without one, the event id for a while, so that it may be repeated."""
         if self.key is not None:
             return self._publish(names.published(self.topic, f"key:{self.key}"), MESSAGE_ID_TTL)
-        return self._publish(names.published(self.topic, f"id:{self.event_id}"), REMEMBERED * 1000)
+        return self._publish(names.published(self.topic, f"id:{self.id}"), REMEMBERED * 1000)
 
     def plain(self) -> Command:
         """For who may only XADD: limits are kept by others then."""
@@ -116,5 +119,5 @@ class Publication:
     def _publish(self, lock: str | None, ttl: int, pid: str = "") -> Command:
         limits = self.limits
         keys = (self.topic, names.lost(self.topic), *((lock,) if lock is not None else ()))
-        args: list[Arg] = [limits.max_length, limits.hard_max_length, limits.overflow, ttl, pid, self.event_id]
+        args: list[Arg] = [limits.max_length, limits.hard_max_length, limits.overflow, ttl, pid, self.id]
         return call_of(PUBLISH, keys, (*args, *self.fields))

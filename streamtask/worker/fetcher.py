@@ -66,6 +66,7 @@ class Fetcher:
         self._contact, self._clock, self._report = contact, clock, report
         self._revive, self._gap, self._burst = revive, gap, burst
         self._stopping = asyncio.Event()
+        self._nothing_in: set[str] = set()  # streams that had nothing since one had something
         self._flowing: set[str] = set()  # streams that had something at the last read
         self._reading: asyncio.Future[Any] | None = None  # done when the read that waits has ended
         self._asking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -134,7 +135,6 @@ class Fetcher:
             return False
         able = self._able()
         if able and await self._take(self._wants(able, wait=False)):
-            self._turn_taking.has_read(True)
             return False  # there may be more of it
         if self._stopping.is_set():
             return False
@@ -153,8 +153,10 @@ class Fetcher:
             found = await self._reader.fetch(wants, None, given_back=not self._shy())
         self._succeeded()
         self._flowing = {stream for stream, _ in found}
+        room = self._turn_taking.room
         self._admit(found, sent_at)
-        self._turn_taking.has_read(bool(found))
+        self._nothing_in = self._nothing_in | {keys.stream for keys, _ in wants} if not found else set()
+        self._turn_taking.has_read(room, bool(found), len(self._nothing_in) >= len(able))
         if self._burst and not found:
             if self._executor.idle:
                 return True
@@ -287,7 +289,10 @@ class Fetcher:
         self._given_back_at = 0.0 if taken.found else now + (GIVEN_BACK_TOPIC if self._is_topic else GIVEN_BACK)
         for (keys, _), wait in zip(due, taken.waits if claims else (), strict=False):
             self._look_at[keys.stream] = self._next_look(wait, bool(taken.found))
+        room = self._turn_taking.room
         self._admit(taken.found, now)
+        if taken.found:
+            self._turn_taking.has_read(room, found=True)
         self._flowing.update(stream for stream, _ in taken.found)
         return bool(taken.found)
 

@@ -14,6 +14,10 @@ from typing import Protocol
 from streamtask.task import Kind
 
 
+#: Seconds for which a reader whose turn it is may look for what it can use.
+PATIENCE = 0.1
+
+
 class Bells:
     """Set for everybody at once; each waits on a bell of its own, so that nobody takes another's away."""
 
@@ -65,6 +69,10 @@ class Turns:
             return found
         return found - sum(other.comes_before(mine, kinds) for other in self._members)
 
+    def room(self, kinds: Collection[Kind]) -> int:
+        """What there is, whoever waits for it."""
+        return self._slots.demand(kinds)
+
     def ring(self) -> None:
         """There may be room for somebody."""
         self._ring()
@@ -82,7 +90,7 @@ class Turn:
     def __init__(self, turns: Turns, kinds: Collection[Kind], end: Callable[[], None], number: int) -> None:
         self._turns, self.kinds, self.end, self._number = turns, frozenset(kinds), end, number
         self.hungry = False
-        self._served_at = 0.0
+        self._served_at = self._looks_since = 0.0
 
     @property
     def shared(self) -> bool:
@@ -103,12 +111,25 @@ class Turn:
         """There was no room."""
         self.hungry = True
 
-    def has_read(self, found: bool) -> None:
-        """It has had its turn. What it did not need may serve the others."""
-        was_hungry, self.hungry = self.hungry, False
-        if found:
-            self._served_at = time.monotonic()
-            if self.shared:
-                self._turns.full(self)
-        elif was_hungry and self.shared:
-            self._turns.ring()
+    @property
+    def room(self) -> int:
+        """What there is for anybody."""
+        return self._turns.room(self.kinds)
+
+    def has_read(self, room_before: int, found: bool, all_streams: bool = True) -> None:
+        """It has had its turn, unless all that it found were events that nobody handles here: these take no room, and
+        for a moment it goes on; or unless it found nothing, and has not looked at `all_streams` of its own yet. What it
+        did not take may serve the others.
+        """
+        now, was_hungry = time.monotonic(), self.hungry
+        if not self.shared:
+            self.hungry = False
+        elif self.room < room_before:
+            self.hungry, self._served_at, self._looks_since = False, now, 0.0
+            self._turns.full(self)
+        elif was_hungry and (found or not all_streams) and now - (self._looks_since or now) < PATIENCE:
+            self._looks_since = self._looks_since or now
+        else:
+            self.hungry, self._served_at, self._looks_since = False, now if found else self._served_at, 0.0
+            if was_hungry:
+                self._turns.ring()

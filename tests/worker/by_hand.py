@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
+from streamtask.broker.reader import Entry
 from streamtask.worker import Worker
 from streamtask.worker.delivery import Delivery
 from tests.worker.kit import Lab

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from streamtask import current
-from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import Command
+from streamtask.broker.reader import Entry
 from streamtask.worker import Worker, WorkerOptions
 from streamtask.worker.leases import Leases
 from tests.servers import StartServer

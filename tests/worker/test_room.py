@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamtask.broker.reader import PartlyRead
 from streamtask.broker.link import ResponseError
+from streamtask.broker.reader import PartlyRead
 from tests.support import aeventually
 from tests.worker.kit import Lab, two_servers
 from tests.worker.test_waiting import deaf, hold

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from streamtask import current
-from streamtask.broker.reader import Entry
 from streamtask.broker.keys import GROUP
+from streamtask.broker.reader import Entry
 from streamtask.worker import suspects
 from tests.support import aeventually
 from tests.worker.kit import Lab

@@ -1,7 +1,7 @@
 -- PUBLISH: add an event to a topic, within the topic's limits. Called by publishers.
 -- KEYS 1 topic, 2 lost[, 3 lock: the entry that was added under this key]
 -- ARGV 1 entries that are kept (0: all), 2 entries at which it is full (0: never), 3 "drop" gives up the oldest ones then,
---      "refuse" nothing, 4 ttl ms of the lock, 5 producer id for IDMP, or "", 6 event id, 7.. the fields
+--      "refuse" nothing, 4 ttl ms of the lock, 5 producer id for IDMP, or "", 6 id of the publication, 7.. the fields
 -- Returns {1, entry id} added; {0, entry id} this key was published before; {-1, entries} refused: it is full.
 if KEYS[3] then
   local known = redis.call('GET', KEYS[3])
