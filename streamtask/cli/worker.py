@@ -159,5 +159,6 @@ def check_queues(loaded: Loaded, options: WorkerOptions) -> None:
     for name in (*options.queues, *options.exclude):
         loaded.app.post.keys(name)
     every = options.queues or tuple(task.queue for task in loaded.app.tasks.values())
-    if not set(every) - set(options.exclude):
+    topics = options.topics and loaded.app.subscriptions
+    if not set(every) - set(options.exclude) and not topics:
         raise click.UsageError("-X leaves no queue to serve")

@@ -164,7 +164,7 @@ class Working:
         if self.parent is None:
             serve.warn(report, warnings)
             return
-        queues = tuple(queue.name for queue in worker.queues)
+        queues = tuple(dict.fromkeys(queue.name for queue in worker.queues))
         address = app.post.address.url
         self.parent.hello(Hello(worker.consumer, address, app.namespace, queues, tuple(lines), tuple(warnings)))
 
