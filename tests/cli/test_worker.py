@@ -132,7 +132,7 @@ def test_what_keeps_it_from_starting(shell: Shell, kind: str) -> None:
     assert "Redis at redis://127.0.0.1:1 (from --url) did not answer" in no_redis.stderr
     assert "streamtask dev" in no_redis.stderr
     empty = shell.run(kind, "empty")
-    assert (empty.returncode, "has no tasks. Imported: empty" in empty.stderr) == (4, True)
+    assert (empty.returncode, "has no tasks and no event handlers. Imported: empty" in empty.stderr) == (4, True)
     broken = shell.run(kind, "broken.py")
     assert (broken.returncode, 'broken.py", line 1' in broken.stderr) == (4, True)
     nothing = shell.run(kind)
