@@ -103,7 +103,7 @@ def test_modules_of_include_are_imported(write: Write) -> None:
 
 def test_an_app_without_tasks_is_refused_and_what_was_imported_is_said(write: Write) -> None:
     write("empty.py", "from streamtask import StreamTask\napp = StreamTask('shop')")
-    with pytest.raises(AppImportError, match=r"has no tasks\. Imported: empty\..*--include"):
+    with pytest.raises(AppImportError, match=r"has no tasks and no event handlers\. Imported: empty\..*--include"):
         need_tasks(load_app("empty"))
 
 
