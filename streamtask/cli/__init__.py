@@ -35,6 +35,7 @@ COMMANDS = {
     "worker": Entry("streamtask.cli.worker", "Run tasks", "Run"),
     "beat": Entry("streamtask.cli.beat", "Send what is scheduled, and move what is due", "Run"),
     "dev": Entry("streamtask.cli.dev", "A private Redis, a worker and a beat in one terminal", "Run"),
+    "hub": Entry("streamtask.cli.hub", "Publish events and call tasks over HTTP", "Run"),
     "send": Entry("streamtask.cli.send", "Send a task by its name", "Run"),
     "inspect": Entry("streamtask.cli.inspect", "Queues, workers and schedules at a glance", "Look"),
     "show": Entry("streamtask.cli.show", "One message: where it is and what became of it", "Look"),
