@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from streamtask import checks
 from streamtask.address import safe_url
 from streamtask.batch import BatchTask
+from streamtask.calling import Calls
 from streamtask.checks import check_name
 from streamtask.context import current
 from streamtask.duration import seconds
@@ -91,7 +92,7 @@ class _BatchDecorator:
         return self._app._register(fn, self._options, self._batching)
 
 
-class StreamTask(Events):
+class StreamTask(Calls, Events):
     """An app. Nothing is connected until something is sent.
 
     `name` is also the namespace, the prefix of all its keys, unless `namespace` says otherwise. `url` is the server's
@@ -221,7 +222,7 @@ class StreamTask(Events):
 
     async def aclose(self) -> None:
         """Close this loop's client; it opens again when needed."""
-        await self.post.sender.aclose()
+        await self.post.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -12,20 +12,23 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from streamtask.address import Address, locate
 from streamtask.errors import MessageTooLarge, SendError, UnknownQueue
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Coroutine
 
     from streamtask.broker.keys import QueueKeys
     from streamtask.broker.lookup import MessageInfo, Record
+    from streamtask.broker.notices import Notice, Notices
     from streamtask.broker.outgoing import Outgoing, Receipt
     from streamtask.broker.publishing import Publication
     from streamtask.broker.sender import Sender, Steps
     from streamtask.broker.sending import Receipts
-    from streamtask.broker.watch import SyncWatch, Watch
+    from streamtask.broker.watch import SyncWatch
     from streamtask.settings import Settings
 
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class Post:
         self.namespace, self.on_blocking_send = namespace, on_blocking_send
         self.queues: set[str] = {"default"}
         self._keys: dict[str, QueueKeys] = {}
+        self._notices: WeakKeyDictionary[AbstractEventLoop, Notices] = WeakKeyDictionary()
         self.warned: set[tuple[str, int]] = set()
         self._explicit, self._settings = url, settings
 
@@ -134,11 +138,25 @@ class Post:
 
         return SyncWatch(self.sender.url(), channel, timeout=self.settings.send_timeout)
 
-    def awatch(self, channel: str) -> Watch:
-        """Listen on a channel in the running loop."""
-        from streamtask.broker.watch import Watch
+    def awatch(self, channel: str) -> Notice:
+        """Listen on a channel in the running loop; all that listen there share one connection."""
+        from asyncio import get_running_loop
 
-        return Watch(self.sender.url(), channel, timeout=self.settings.send_timeout)
+        from streamtask.broker.notices import Notices
+
+        loop = get_running_loop()
+        if loop not in self._notices:
+            self._notices[loop] = Notices(self.sender.url(), timeout=self.settings.send_timeout)
+        return self._notices[loop].on(channel)
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections; they open again when needed."""
+        from asyncio import get_running_loop
+
+        notices = self._notices.pop(get_running_loop(), None)
+        if notices is not None:
+            await notices.close()
+        await self.sender.aclose()
 
     @cached_property
     def find(self) -> Callable[..., Steps[MessageInfo]]:
