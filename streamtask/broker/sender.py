@@ -31,8 +31,9 @@ class _Client(NamedTuple):
 class Sender:
     """One app's clients in this process: an asyncio pool a loop, and one blocking pool; all dropped after a fork."""
 
-    def __init__(self, where: Address, namespace: str, timeout: float) -> None:
-        self.address, self.namespace = where, namespace
+    def __init__(self, where: Address, namespace: str, timeout: float, size: int = 50) -> None:
+        """`size`: connections of an event loop at most."""
+        self.address, self.namespace, self._size = where, namespace, size
         self._url, self._timeout = where.url, timeout
         self._sending = Sending(namespace, timeout)
         self._sync: SyncLinkPool | None = None
@@ -127,7 +128,7 @@ class Sender:
             for known in list(self._loops):
                 if known.is_closed():  # nobody can close its connections any more; they end with their pool
                     self._loops.pop(known, None)
-            pool = LinkPool(self.url(), timeout=self._timeout)
+            pool = LinkPool(self.url(), timeout=self._timeout, size=self._size)
             bundles = Bundles(lambda items: self.adrive(self._sending.send_apart(items)))
             client = self._loops[loop] = _Client(pool, bundles)
         return client

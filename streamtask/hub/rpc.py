@@ -1,7 +1,7 @@
 """The procedures as an application of connectrpc: Connect (JSON and binary), gRPC-Web, and gRPC where trailers are.
 
-What a client is told of an error is decided here: the texts of `ConnectError` that the procedures raise, and "internal
-error" for everything else, whose cause goes to the log.
+What a client is told of an error is decided here: the text of a `Refusal`, and "internal error" for everything else,
+whose cause goes to the log.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from streamtask.hub import protos
+from streamtask.hub.access import Access
+from streamtask.hub.exchange import EXCHANGE
+from streamtask.hub.refusal import Refusal
 
 logger = logging.getLogger("streamtask.hub")
 
@@ -24,18 +27,43 @@ logger = logging.getLogger("streamtask.hub")
 Handler = Callable[[Any], Awaitable[Any]]
 
 
-class Application(ConnectASGIApplication[Any]):
-    """All procedures of `handlers`, by their paths."""
+class Procedures(ConnectASGIApplication[Any]):
+    """All procedures, by their paths; those of `open_to_all` are for callers without a token too."""
 
     path = ""
 
-    def __init__(self, handlers: Mapping[str, Handler], max_body: int) -> None:
-        endpoints = {
-            made.path: Endpoint.unary(_method(made), _guarded(handlers[made.path]))
-            for made in protos.procedures()
-            if made.path in handlers
-        }
-        super().__init__(service=None, endpoints=lambda _: endpoints, read_max_bytes=max_body)
+    def __init__(self, handlers: Mapping[str, Handler], access: Access, open_to_all: str, max_body: int) -> None:
+        #: What is served.
+        self.paths = frozenset(handlers)
+        made = {one.path: one for one in protos.procedures()}
+        endpoints = {path: Endpoint.unary(_method(made[path]), _guarded(handlers[path])) for path in handlers}
+        super().__init__(
+            service=None,
+            endpoints=lambda _: endpoints,
+            interceptors=[_Admission(access, open_to_all)],
+            read_max_bytes=max_body,
+        )
+
+
+class _Admission:
+    """Asks who calls, before the body is read."""
+
+    def __init__(self, access: Access, open_to_all: str) -> None:
+        self._access, self._open = access, open_to_all
+
+    async def on_start(self, ctx: RequestContext[Any, Any]) -> None:
+        """Raise for who may not call at all."""
+        exchange = EXCHANGE.get()
+        if exchange.path != self._open:
+            try:
+                self._access.admit(exchange, ctx.request_headers.get("authorization", ""))
+            except Refusal as refusal:
+                raise _told(refusal) from None
+
+    async def on_end(self, _token: None, _ctx: RequestContext[Any, Any], error: Exception | None) -> None:
+        """Let the log know the code, which gRPC-Web hides behind a 200."""
+        if isinstance(error, ConnectError):
+            EXCHANGE.get().code = error.code.value
 
 
 def _method(made: protos.Procedure) -> MethodInfo[Any, Any]:
@@ -53,10 +81,14 @@ def _guarded(handler: Handler) -> Callable[[Any, RequestContext[Any, Any]], Awai
     async def call(request: Any, _: RequestContext[Any, Any]) -> Any:
         try:
             return await handler(request)
-        except ConnectError:
-            raise
+        except Refusal as refusal:
+            raise _told(refusal) from None
         except Exception:
             logger.exception("a procedure failed")
             raise ConnectError(Code.INTERNAL, "internal error") from None
 
     return call
+
+
+def _told(refusal: Refusal) -> ConnectError:
+    return ConnectError(Code(refusal.code), refusal.text, refusal.details)
