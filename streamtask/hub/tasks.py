@@ -86,7 +86,7 @@ class Tasks:
             logger.warning("the queue %r was not looked up: %s", queue, error)
             raise Refusal("unavailable", "the task could not be sent") from None
         if not known:
-            raise Refusal("not_found", f"no queue {queue!r}: no worker of {app.namespace!r} has served it yet")
+            raise Refusal("not_found", f"no queue {queue!r}: no worker of {app.namespace!r} has served it")
         app.queue(queue)
 
 

@@ -1,0 +1,121 @@
+"""The outage of 2026-07-30, and others: the hub says what is wrong, and recovers without a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+import redis
+
+from tests.conftest import missing
+from tests.hub.kit import EVENT, MQHUB, Hub, refused
+from tests.servers import Server, StartServer, available
+from tests.support import eventually
+
+ARTICLES = "alt:events:articles"
+
+
+@pytest.fixture
+def broken(own_server: StartServer) -> Callable[..., Server]:
+    """Starts a Redis that the test may break."""
+    if "redis-8.6" not in available():
+        missing("redis-8.6 is not installed")
+    return lambda **options: own_server("redis-8.6", **options)
+
+
+def test_health_follows_redis_and_publishing_comes_back(
+    broken: Callable[..., Server], hubs: Callable[..., Hub]
+) -> None:
+    server = broken(appendonly="yes")
+    hub = hubs(server.url)
+    assert hub.publish().status_code == 200
+    server.stop()
+    down = hub.http.get("/health")
+    assert down.status_code == 503
+    assert down.json() | {"uptime_seconds": 0} == {
+        "healthy": False,
+        "redis_status": "disconnected",
+        "uptime_seconds": 0,
+    }
+    said = hub.rpc("HealthCheck", {})
+    assert said.status_code == 200
+    assert "healthy" not in said.json()
+    assert said.json()["redisStatus"] == "disconnected"
+    answers = {
+        "Publish": ({"event": EVENT}, "failed to publish event"),
+        "PublishBatch": ({"events": [EVENT, EVENT]}, "2 of 2 events failed to publish"),
+        "CreateConsumerGroup": ({"group": "g", "startId": "0"}, "failed to create consumer group"),
+        "GetStreamInfo": ({}, "failed to get stream info"),
+        "GenerateTagsForArticle": ({"articleId": "a"}, "tag generation failed"),
+    }
+    for method, (asked, text) in answers.items():
+        stream = {} if method == "GenerateTagsForArticle" else {"stream": ARTICLES}
+        assert refused(hub.rpc(method, asked | stream)) == (503, "unavailable", text)
+    assert hub.http.post(f"/v1/topics/{ARTICLES}", json={"type": "t", "source": "s"}).status_code == 503
+    server.start()
+    eventually(lambda: hub.http.get("/health").status_code == 200)
+    assert hub.publish().status_code == 200
+    assert hub.redis.xlen(ARTICLES) == 2
+    assert "Traceback" not in hub.log.read_text()
+
+
+def test_a_full_redis_is_trimmed_and_takes_events_again(
+    broken: Callable[..., Server], hubs: Callable[..., Hub]
+) -> None:
+    server = broken(maxmemory="24mb", maxmemory_policy="noeviction")
+    link = redis.Redis.from_url(server.url)
+    link.xgroup_create(ARTICLES, "stalled", "0", mkstream=True)
+    link.xadd(ARTICLES, {"event_id": "first"})
+    link.xreadgroup("stalled", "c", {ARTICLES: ">"})
+    # Others wrote it full, with entries that the stalled group has not read: ACKED trims nothing of it.
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        while True:
+            link.xadd(ARTICLES, {"event_id": "x", "event_type": "t", "source": "s", "payload": b"x" * 16_384})
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        while True:
+            link.append("filler", b"x" * 1024)
+    limits = {"STREAM_MAX_LEN": "50", "STREAM_HARD_MAX_LEN": "100"}
+    hub = hubs(server.url, **limits, STREAM_TRIM_INTERVAL_SECONDS="3600")
+    length = link.xlen(ARTICLES)
+    assert length > 500
+    assert refused(hub.publish("alt:events:index")) == (503, "unavailable", "failed to publish event")
+    keeping = hubs(server.url, **limits, STREAM_TRIM_INTERVAL_SECONDS="1")
+    eventually(lambda: hub.publish("alt:events:index").status_code == 200)
+    eventually(lambda: link.xlen(ARTICLES) <= 100)
+    assert hub.publish().status_code == 200
+    eventually(lambda: "entries given up that some group had not done with" in keeping.log.read_text())
+    link.close()
+
+
+def test_what_failed_of_a_batch_is_in_the_details(broken: Callable[..., Server], hubs: Callable[..., Hub]) -> None:
+    from base64 import b64decode
+
+    from streamtask.hub import protos
+
+    server = broken()
+    hub = hubs(server.url)
+    hub.redis.set("alt:no-stream", "x")
+    answer = hub.rpc("PublishBatch", {"stream": "alt:no-stream", "events": [EVENT, EVENT]})
+    assert refused(answer) == (503, "unavailable", "2 of 2 events failed to publish")
+    (detail,) = answer.json()["details"]
+    assert detail["type"] == "services.mqhub.v1.PublishBatchResponse"
+    said = protos.message(detail["type"]).from_binary(b64decode(detail["value"] + "=="))
+    assert (said.message_ids, said.success_count, said.failure_count) == (["", ""], 0, 2)
+    assert [(one.index, one.error_message) for one in said.errors] == [
+        (0, "failed to publish event"),
+        (1, "failed to publish event"),
+    ]
+    assert "WRONGTYPE" not in answer.text
+    assert "WRONGTYPE" in eventually(lambda: hub.log.read_text().partition("not published")[2])
+
+
+def test_a_stop_takes_no_more_and_ends_in_order(broken: Callable[..., Server], hubs: Callable[..., Hub]) -> None:
+    hub = hubs(broken().url)
+    idle = httpx.Client(base_url=hub.address, trust_env=False)  # a connection that does nothing holds up nobody
+    assert idle.get("/health").status_code == 200
+    assert hub.stop() == 0
+    assert hub.events("hub.stopped")
+    with pytest.raises(httpx.TransportError):
+        idle.post(f"{MQHUB}/HealthCheck", json={})
+    idle.close()
