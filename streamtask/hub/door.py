@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -27,9 +27,9 @@ STATUS: Mapping[CodeName, int] = {
     "failed_precondition": 409, "resource_exhausted": 413, "unavailable": 503,
 }  # fmt: skip
 _CALL = TypeAdapter(TaskCall)
-_EVENTS = TypeAdapter(NewEvent | list[NewEvent])
+_EVENT, _EVENTS = TypeAdapter(NewEvent), TypeAdapter(list[NewEvent])
 
-Handler = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
 
 
 class Problem(Exception):
@@ -88,7 +88,7 @@ class Door:
         return Response(self._document, media_type="application/json")
 
     async def _task(self, request: Request) -> Response:
-        call: TaskCall = await self._read(request, _CALL)
+        call: TaskCall = _parsed(_CALL, await self._read(request))
         options: dict[str, Any] = {
             name: getattr(call, name)
             for name in ("countdown", "eta", "expires", "queue", "message_id", "headers")
@@ -98,8 +98,9 @@ class Door:
         return _accepted({"id": sent.id, "task": sent.task, "queue": sent.queue, "duplicate": sent.duplicate})
 
     async def _topic(self, request: Request) -> Response:
-        found: NewEvent | list[NewEvent] = await self._read(request, _EVENTS)
-        drafts = [_draft(event) for event in (found if isinstance(found, list) else [found])]
+        body = await self._read(request)
+        events = _parsed(_EVENTS, body) if body.lstrip()[:1] == b"[" else [_parsed(_EVENT, body)]
+        drafts = [_draft(event) for event in events]
         done = await self._publisher.batch(request.path_params["name"], drafts)
         rows = [
             {"event_id": draft.event_id, "entry_id": entry_id or None}
@@ -110,31 +111,32 @@ class Door:
             raise Problem(503, f"{len(done.errors)} of {len(rows)} events were not published", events=rows)
         return _accepted({"events": rows})
 
-    async def _read(self, request: Request, kind: TypeAdapter[Any]) -> Any:
-        """The body, once it is clear who sends it; raises Problem for what is not as the document says."""
+    async def _read(self, request: Request) -> bytes:
+        """The body, once it is clear who sends it."""
         self._access.admit(EXCHANGE.get(), request.headers.get("authorization", ""))
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != "application/json":
             raise Problem(415, "send application/json", {"accept-post": "application/json"})
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Problem(415, "send it uncompressed", {"accept-encoding": "identity"})
-        body = await self._body(request)
-        try:
-            return kind.validate_json(body)
-        except ValidationError as error:
-            errors = [
-                {"at": "/".join(map(str, one["loc"])), "problem": one["msg"]}
-                for one in error.errors(include_url=False, include_input=False, include_context=False)
-            ]
-            raise Problem(400, "the body is not as /v1/openapi.json says", errors=errors) from None
-
-    async def _body(self, request: Request) -> bytes:
         body = bytearray()
         async for piece in request.stream():
             body += piece
             if len(body) > self._max_body:
                 raise Problem(413, f"the body has more than {self._max_body:,} bytes (--max-body)")
         return bytes(body)
+
+
+def _parsed(kind: TypeAdapter[T], body: bytes) -> T:
+    """What the body holds; Problem for what is not as the document says."""
+    try:
+        return kind.validate_json(body)
+    except ValidationError as error:
+        errors = [
+            {"at": "/".join(map(str, one["loc"])), "problem": one["msg"]}
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Problem(400, "the body is not as /v1/openapi.json says", errors=errors) from None
 
 
 def _draft(event: NewEvent) -> Draft:

@@ -43,8 +43,6 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._in_head:
-            if self._header_bytes == 0 and self._timer is None:  # the first of another request
-                self._within(HEADER_TIME)
             self._header_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
@@ -52,8 +50,10 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """A request began."""
+        """A request began, maybe while an earlier one is being served."""
         super().on_message_begin()
+        if self._timer is None:
+            self._within(HEADER_TIME)
         if self._peer is not None:
             self.scope[PEER] = self._peer  # type: ignore[literal-required]  # a key of ours
 

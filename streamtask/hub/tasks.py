@@ -19,7 +19,6 @@ from streamtask.errors import (
     ResultsDisabled,
     SendError,
     TaskFailed,
-    UnknownQueue,
 )
 from streamtask.hub import access
 from streamtask.hub.exchange import EXCHANGE
@@ -97,8 +96,8 @@ def _refuse(task: str, error: Exception) -> NoReturn:
             problems = error.errors(include_url=False, include_input=False, include_context=False)
             said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
             raise Refusal("invalid_argument", f"arguments of {task}: {said}") from None
-        case UnknownQueue() | MessageTooLarge():
-            raise Refusal("invalid_argument", str(error)) from None
+        case MessageTooLarge():
+            raise Refusal("resource_exhausted", str(error)) from None
         case AlreadyQueued():
             raise Refusal("failed_precondition", str(error)) from None
         case SendError():
@@ -112,6 +111,6 @@ def _refuse(task: str, error: Exception) -> NoReturn:
             raise Refusal("deadline_exceeded", f"{task}: no answer in time") from None
         case ResultsDisabled() | ResultExpired():
             raise Refusal("failed_precondition", f"{task} keeps no result to answer with") from None
-        case TypeError() | ValueError():  # what the app's own code says of arguments and options
+        case TypeError() | ValueError():  # UnknownQueue, and what the app's own code says of arguments and options
             raise Refusal("invalid_argument", str(error)) from None
     raise error

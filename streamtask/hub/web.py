@@ -94,7 +94,7 @@ class Web:
         if grpc and "http.response.trailers" not in (scope.get("extensions") or {}):
             await respond(send, 415, b"gRPC needs HTTP/2: --server hypercorn\n", [*_TEXT, _ACCEPTED])
         else:
-            await self._procedures(scope, receive, send)
+            await self._procedures({**scope, "headers": _in_utf8(scope["headers"])}, receive, send)
 
     async def _health(self, scope: Scope, _: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -137,6 +137,13 @@ async def _not_found(_scope: Scope, _receive: Receive, send: Send) -> None:
 def header(scope: Scope, name: bytes) -> str:
     """A header's text; "" without one."""
     return next((value.decode("latin-1") for known, value in scope["headers"] if known == name), "")
+
+
+def _in_utf8(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Headers as connectrpc reads them; HTTP allows other bytes, too."""
+    if all(value.isascii() for _, value in headers):
+        return headers
+    return [(name, value.decode("latin-1").encode()) for name, value in headers]
 
 
 def _exchange(scope: Scope) -> Exchange:

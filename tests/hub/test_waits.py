@@ -1,4 +1,4 @@
-"""Requests that wait for an answer: tags, and calls of tasks; what they leave behind, and what they take of the pool."""
+"""Requests that wait for an answer: tags, and calls of tasks; what they leave behind, and take of the pool."""
 
 from __future__ import annotations
 
