@@ -13,7 +13,6 @@ from typing import Protocol
 
 from streamtask.task import Kind
 
-
 #: Seconds for which a reader whose turn it is may look for what it can use.
 PATIENCE = 0.1
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
-from streamtask.broker.reader import GIVEN_BACK
 from streamtask.broker.keys import GROUP
 from streamtask.broker.link import Arg, ResponseError
+from streamtask.broker.reader import GIVEN_BACK
 from streamtask.broker.scripts import BURY, DEFER, ENQ, MOVE, READ, REPLAY, SWEEP, TICK
 from tests.redis import kit
 
