@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -155,9 +154,8 @@ def _late(result: Result[Any], timeout: float) -> TimeoutError:
 
 async def _forgotten(result: Result[Any]) -> None:
     """Remove the record, also when who waited is gone: it would stay for its ttl, and be of use to nobody."""
-    removal = asyncio.ensure_future(result._post.adrive(_forget(result)))
     with suppress(SendError):
-        await asyncio.shield(removal)
+        await result._post.sender.adetached(_forget(result))
 
 
 def _forget(result: Result[Any]) -> Steps[None]:

@@ -120,6 +120,10 @@ class Sender:
             found: T = end.value
             return found
 
+    async def adetached(self, steps: Steps[T]) -> T:
+        """Carry a conversation to its end, also when who waits for it is cancelled."""
+        return await asyncio.shield(asyncio.ensure_future(self.adrive(steps)))
+
     def _client(self) -> _Client:
         """The running loop's."""
         loop = asyncio.get_running_loop()
