@@ -61,3 +61,13 @@ if os.environ.get("ILL"):
         """Never succeeds."""
         note("ill", event.n)
         raise ValueError("ill")
+
+
+if os.environ.get("FRAGILE"):
+
+    @app.on(Ordered, group="fragile")
+    async def kills_its_worker(event: Ordered) -> None:
+        """One number is the end of whoever handles it."""
+        note("fragile", event.n)
+        if event.n == 13:
+            os._exit(9)

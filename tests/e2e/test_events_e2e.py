@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.events_app import RUNS, TOPIC, Ordered, app
 from tests.e2e.fleet import Fleet, Process
+from tests.servers import StartServer
 from tests.support import eventually
 
 GROUPS = ("batch", "loop", "thread")
@@ -105,3 +107,33 @@ def test_kill_9_of_workers_loses_no_event(topic: Topic, count: int, kills: int) 
         twice = sum(times > 1 for times in runs.values())
         print(f"{topic.fleet.server.name} {group}: {count} events, {kills} kill -9, {twice} handled twice")
         assert max(runs.values()) <= 1 + kills
+
+
+def test_a_poison_event_kills_three_processes_and_buries_nobody_else(topic: Topic) -> None:
+    parent = topic.fleet.worker("--processes", "2", lease=1.0, path=APP, **{RUNS: str(topic.file), "FRAGILE": "1"})
+    parent.wait_for("worker.ready")
+    app.publish_many([Ordered(n=n) for n in range(40)])
+    eventually(lambda: topic.dead("fragile") == 1, 60)
+    eventually(lambda: topic.at_the_end(*GROUPS, "fragile"), 60)
+    assert topic.runs("fragile")[13] == 3
+    ((_, letter),) = topic.fleet.client.xrange(f"{{{TOPIC}}}:fragile:dead")
+    assert (letter[b"dead_reason"], letter[b"payload"]) == (b"poison", b'{"n":13}')
+    assert len(parent.events("worker.died")) == 3
+    for group in (*GROUPS, "fragile"):
+        assert set(topic.runs(group)) == set(range(40)), group
+    assert [topic.dead(group) for group in GROUPS] == [0, 0, 0]
+
+
+def test_a_restart_of_redis_loses_no_event(fleets: Callable[..., Fleet], own_server: StartServer) -> None:
+    server = own_server("redis-8.6", appendonly="yes", appendfsync="always")
+    topic = Topic(fleets(server))
+    for _ in range(2):
+        topic.worker().ready()
+    app.publish_many([Ordered(n=n) for n in range(500)])
+    server.kill9()
+    server.start()
+    app.publish_many([Ordered(n=n) for n in range(500, 1000)])
+    eventually(lambda: topic.at_the_end(*GROUPS), 60)
+    for group in GROUPS:
+        assert set(topic.runs(group)) == set(range(1000)), group
+        assert topic.dead(group) == 0
