@@ -102,7 +102,7 @@ class Events:
         """
         self._guard("publish")
         publication = self._publication(event, key, metadata)
-        limit = seconds(timeout)
+        wait_for, limit = _groups(wait_for), seconds(timeout)
         if wait_for:
             self.post.drive(self.post.events.check_groups(publication.topic, wait_for))
         entry_id = _entry_id(self.post.publish([publication])[0])
@@ -121,7 +121,7 @@ class Events:
     ) -> str:
         """The asyncio twin of `publish`."""
         publication = self._publication(event, key, metadata)
-        limit = seconds(timeout)
+        wait_for, limit = _groups(wait_for), seconds(timeout)
         if wait_for:
             await self.post.adrive(self.post.events.check_groups(publication.topic, wait_for))
         entry_id = _entry_id((await self.post.apublish([publication]))[0])
@@ -206,6 +206,11 @@ class Events:
     def _guard(self, what: str) -> None:
         if running_loop() is not None:
             warn_blocking(self.post.on_blocking_send, what, self.post.warned, depth=3)
+
+
+def _groups(wait_for: Sequence[str]) -> Sequence[str]:
+    """One group's name is meant as a list of one."""
+    return [checks.group(group) for group in ([wait_for] if isinstance(wait_for, str) else wait_for)]
 
 
 def _entry_id(receipt: Receipt | Exception) -> str:

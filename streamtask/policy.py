@@ -325,7 +325,8 @@ def _failed(facts: Facts, failure: Failure, wait: float | None = None) -> Verdic
 
 def gone(type: str, age: float) -> Bury:
     """The verdict on an event whose handlers have all been gone for longer than the grace; `age` in seconds."""
-    text = f"no worker of the group has a handler for {type} any more; the last one was there {age:.0f} s ago"
+    since = "none has said so for as long as Redis knows" if age > 10**9 else f"the last one was there {age:.0f} s ago"
+    text = f"no worker of the group has a handler for {type} any more; {since}"
     return Bury("unknown_task", Failure("UnknownEventType", text))
 
 

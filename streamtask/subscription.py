@@ -146,9 +146,12 @@ def wish(
 
 def subscribe(known: dict[str, Subscription], wished: Wish, fn: Any, defaults: TaskOptions | None, post: Post) -> None:
     """Add a handler to the app's subscriptions; raises DuplicateHandler and ConfigError for what contradicts them."""
+    if isinstance(fn, Task) and not isinstance(fn, BatchTask):
+        raise TypeError(f"{fn.name} is a task; app.on takes a plain function, which may send the task, or @app.batch")
     batching = fn.batching if isinstance(fn, BatchTask) else None
     function = fn.fn if isinstance(fn, Task) else fn
     name = fn.name if isinstance(fn, Task) else task_name(function, wished.options.name)
+    _takes_one(function, name)
     options = TaskOptions(result=False).over(wished.options.over(fn.task_options if batching is not None else defaults))
     called = _filtered(function, wished.filter, batched=batching is not None)
     for topic, classes in wished.topics.items():
@@ -163,6 +166,13 @@ def subscribe(known: dict[str, Subscription], wished: Wish, fn: Any, defaults: T
                 f"{wished.start} by another; a group begins at one place"
             )
         _add(subscription, handler, classes)
+
+
+def _takes_one(fn: Callable[..., Any], name: str) -> None:
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        raise TypeError(f"{name} must take one argument, the event; it is {name}{inspect.signature(fn)}") from None
 
 
 def _add(subscription: Subscription, handler: Handler, classes: dict[str, Any]) -> None:

@@ -206,7 +206,7 @@ class Broker:
 
     def ignore_call(self, keys: QueueKeys, items: Sequence[Arg]) -> Command:
         """IGNORE for triples of entry id, count, event type."""
-        return call_of(IGNORE, [keys.stream, keys.types], (keys.group, self.consumer, *items))
+        return call_of(IGNORE, [keys.stream, keys.types], (keys.group, self.consumer, keys.kind, *items))
 
     async def handles(self, keys: QueueKeys, types: Sequence[str]) -> None:
         """Say that this worker handles events of these types for the group."""

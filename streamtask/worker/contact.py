@@ -27,6 +27,7 @@ class Contact:
         self._queues, self._clock = queues, clock
         self._heard_at = time.monotonic()
         self._holiday_until = 0.0
+        self.told_lost = False  # by one of the readers, for all of them
         self.agreed()
 
     def agreed(self) -> None:

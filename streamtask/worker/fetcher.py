@@ -338,14 +338,15 @@ class Fetcher:
 
     def _succeeded(self) -> None:
         now = time.monotonic()
-        if self._failures:
+        if self._failures and self._contact.told_lost:
+            self._contact.told_lost = False
             away = now - self._last_good
             self._report.event("redis.back", INFO, f"redis is back after {away:.1f} s", away_s=round(away, 3))
         self._failures, self._last_good = 0, now
 
     async def _failed(self, error: BaseException) -> None:
         if self._failures == 0:
-            self._report.event("redis.lost", WARNING, f"redis does not answer, trying again: {error}")
+            self._tell_lost(WARNING, f"redis does not answer, trying again: {error}")
         self._contact.rest()
         await self._rest()
         await self._revive()
@@ -363,8 +364,13 @@ class Fetcher:
             return
         level = WARNING if passing(error) else ERROR
         if self._failures == 0:
-            self._report.event("redis.lost", level, f"redis refuses to read, trying again: {error}")
+            self._tell_lost(level, f"redis refuses to read, trying again: {error}")
         await self._rest()
+
+    def _tell_lost(self, level: int, text: str) -> None:
+        if not self._contact.told_lost:
+            self._contact.told_lost = True
+            self._report.event("redis.lost", level, text)
 
     async def _rest(self) -> None:
         pause = min(BACKOFF, 0.05 * 2 ** min(self._failures, 8)) * (0.5 + random.random() / 2)

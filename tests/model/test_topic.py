@@ -140,7 +140,7 @@ class Walk:
         handled = self.random.random() < 0.5
         if handled:
             self.link.call("HSET", own(group).types, "T", 0)
-        (status,) = self.link.run(IGNORE, [stream, own(group).types], (group, owner, entry, count, "T"))
+        (status,) = self.link.run(IGNORE, [stream, own(group).types], (group, owner, "topic", entry, count, "T"))
         self.link.call("DEL", own(group).types)
         assert (status > 0) == handled
         if status == -1:
