@@ -181,7 +181,11 @@ THREADS = mutants(
     ),
     (
         "threads: what waits at a stop goes back",
-        "        for delivery in self._threads.waiting:\n            self._take_back(delivery)\n        self._buffers.drain()",
+        (
+            "        for delivery in self._threads.waiting:\n"
+            "            self._take_back(delivery)\n"
+            "        self._buffers.drain()"
+        ),
         "        self._buffers.drain()",
         "test_what_waits_for_a_thread_at_a_stop_goes_back_uncounted[valkey-8.1]",
     ),
