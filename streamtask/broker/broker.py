@@ -205,8 +205,8 @@ class Broker:
         return call_of(RELEASE, [keys.stream, keys.suspects], (keys.group, self.consumer, before, *items))
 
     def ignore_call(self, keys: QueueKeys, items: Sequence[Arg]) -> Command:
-        """IGNORE for triples of entry id, count, event type."""
-        return call_of(IGNORE, [keys.stream, keys.types], (keys.group, self.consumer, *items))
+        """IGNORE for items as in ignore.lua."""
+        return call_of(IGNORE, [keys.stream, keys.types, keys.where], (keys.group, self.consumer, keys.kind, *items))
 
     async def handles(self, keys: QueueKeys, types: Sequence[str]) -> None:
         """Say that this worker handles events of these types for the group."""

@@ -141,7 +141,7 @@ class Completer:
             sent.append([(*item, item[0].count)])
         for start in range(0, len(batch.ignore), ITEMS):
             strays = batch.ignore[start : start + ITEMS]
-            flat = [arg for delivery, stray in strays for arg in (delivery.id, delivery.count, stray.type)]
+            flat = [arg for d, stray in strays for arg in (d.id, d.count, d.message_id, stray.type)]
             calls.append(self._broker.ignore_call(queue.keys, flat))
             sent.append([(delivery, stray, delivery.count) for delivery, stray in strays])
         tries: dict[int, list[tuple[Delivery, Release]]] = {}

@@ -1,21 +1,26 @@
 -- IGNORE: acknowledge events of types that nobody in the group handles. A worker knows only its own handlers; what a sibling
 -- handles must not be lost, and the sibling may have come a moment ago, so the question is asked in the same step.
 -- Called by the completer for events that this worker has no handler for.
--- KEYS 1 topic or a group's own queue, 2 types ; ARGV 1 group, 2 consumer, 3.. triples of entry id, delivery count, event type
--- Returns one number a triple: 0 not ours, -1 acknowledged; else how many ms ago a worker last said that it handles the type
--- (1 or more), and the entry is untouched.
-local group, me, out = ARGV[1], ARGV[2], {}
+-- KEYS 1 topic or the group's own queue, 2 types, 3 where
+-- ARGV 1 group, 2 consumer, 3 kind ("task" deletes the entry, "topic" keeps it), then for each item:
+--      entry id, delivery count, message id, event type
+-- Returns one number an item: 0 not ours, -1 acknowledged; else how many ms ago a worker last said that it handles the type, or
+-- all types ("*"), (1 or more), and the entry is untouched.
+local group, me, kind, out = ARGV[1], ARGV[2], ARGV[3], {}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-for i = 3, #ARGV, 3 do
+local all = tonumber(redis.call('HGET', KEYS[2], '*') or nil)
+for i = 4, #ARGV, 4 do
   local row = redis.call('XPENDING', KEYS[1], group, ARGV[i], ARGV[i], 1, me)[1]
   local status = 0
   if row and row[4] == tonumber(ARGV[i + 1]) then
-    local said = tonumber(redis.call('HGET', KEYS[2], ARGV[i + 2]) or nil)
-    if said then
-      status = math.max(1, now - said)
+    local said = tonumber(redis.call('HGET', KEYS[2], ARGV[i + 3]) or nil)
+    if said or all then
+      status = math.max(1, now - math.max(said or 0, all or 0))
     else
+      if kind == 'task' then redis.pcall('HDEL', KEYS[3], ARGV[i + 2]) end
       redis.call('XACK', KEYS[1], group, ARGV[i])
+      if kind == 'task' then redis.call('XDEL', KEYS[1], ARGV[i]) end
       status = -1
     end
   end
