@@ -66,6 +66,13 @@ def group(value: object) -> str:
     return name
 
 
+def label(kind: str, value: object) -> str:
+    """An event's type or source: what every reader of the topic takes."""
+    if not isinstance(value, str) or not 0 < len(value) <= 256 or not value.isprintable():
+        raise ValueError(f"{value!r:.80} is no {kind} of an event: use 1 to 256 printable characters")
+    return value
+
+
 def message_id(value: object) -> str:
     """A message id chosen by the caller."""
     if not isinstance(value, str) or not _MESSAGE_ID.fullmatch(value):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +22,7 @@ from streamtask.message import MAX_MS, MAX_NAME, Message, Unreadable, entry_ms, 
 _ID, _TYPE, _SOURCE, _CREATED, _PAYLOAD, _METADATA = (
     b"event_id", b"event_type", b"source", b"created_at", b"payload", b"metadata",
 )  # fmt: skip
+_MINUTE = timedelta(minutes=1)
 #: No metadata.
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -83,7 +84,7 @@ class EventMessage(NamedTuple):
 
     def fields(self) -> list[bytes | str]:
         """The entry's fields for the subscription's own queue: the topic's, and behind them what we know of it."""
-        return [*self.raw, "id", self.id, "meta", to_json(self.meta)]
+        return [*self.raw, "id", self.id, "meta", to_json(dict(self.meta))]
 
 
 #: A call of a task, or an event.
@@ -138,9 +139,13 @@ def short_field(flat: Sequence[bytes], field: bytes) -> str:
 
 def rfc3339(moment: datetime) -> str:
     """`2026-01-13T09:00:00.000+09:00`, or `...Z`: three decimals, the zone kept; a time without one is taken as UTC."""
-    if moment.utcoffset() is None:
+    offset = moment.utcoffset()
+    if offset is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    elif offset % _MINUTE:  # RFC 3339 has no seconds there; such zones are of the 19th century
+        moment = moment.astimezone(UTC)
+    text = moment.isoformat(timespec="milliseconds")
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 def _time(raw: bytes, entry_id: str) -> datetime:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from streamtask.checks import label
 from streamtask.checks import topic as check_topic
 from streamtask.envelope import EventKind, EventMeta
 
@@ -41,8 +42,21 @@ class Event(BaseModel):
             if type is not None or source is not None:
                 raise TypeError(f"{cls.__qualname__} names no topic: class {cls.__name__}(Event, topic=...)")
             return
-        kind_source = source if source is not None else (above.source if above is not None else None)
-        cls.__event__ = EventKind(check_topic(found), type or cls.__name__, kind_source)
+        name = cls.__name__ if type is None else label("type", type)
+        if source is not None:
+            label("source", source)
+        elif above is not None:
+            source = above.source
+        cls.__event__ = EventKind(check_topic(found), name, source)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Raises TypeError for a field that would hide the envelope."""
+        if "meta" in cls.model_fields:
+            raise TypeError(
+                f"{cls.__qualname__}: `meta` is the envelope, so no field can be called that; write "
+                f"meta_: ... = Field(alias='meta')"
+            )
 
     @property
     def meta(self) -> EventMeta:

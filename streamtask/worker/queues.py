@@ -44,10 +44,12 @@ def stride(tasks: Sequence[Task[Any, Any]]) -> int:
 
 
 async def announce(broker: Broker, queues: Iterable[QueueState]) -> None:
-    """Say for which event types this worker has handlers. One for all types makes no type a stranger."""
+    """Say for which event types this worker has handlers; "*": for all, so that to no sibling a type is a stranger."""
     for queue in queues:
-        if queue.subscription is not None and queue.keys.kind == "topic":
-            await broker.handles(queue.keys, sorted(queue.subscription.handlers))
+        subscription = queue.subscription
+        if subscription is not None and queue.keys.kind == "topic":
+            types = [*sorted(subscription.handlers), *(("*",) if subscription.rest is not None else ())]
+            await broker.handles(queue.keys, types)
 
 
 async def find_place(broker: Broker, queue: QueueState, made: bool, report: Reporter) -> None:

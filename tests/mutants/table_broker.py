@@ -8,16 +8,10 @@ BROKER = mutants(
     "broker/broker.py",
     "worker/test_outage.py",
     (
-        "group: made from the beginning",
-        'GROUP, "0", "MKSTREAM"',
-        'GROUP, "$", "MKSTREAM"',
-        "test_a_lost_group_is_made_again_and_new_messages_run[redis-8.6-False-destroy]",
-    ),
-    (
-        "NOSCRIPT: loaded and called again",
-        "if isinstance(reply, NoScriptError)]",
-        "if False]",
-        "test_scripts_may_be_flushed_at_any_time[redis-8.6]",
+        "group: lost while it starts, none waits",
+        "            if group_is_gone(error):  # the first read will find out, and have it made again\n",
+        "            if False:\n",
+        "test_a_group_that_is_lost_while_a_worker_starts_is_made_again[redis-8.6-agree-flush]",
     ),
     (
         "mark: no evidence is none",
@@ -25,11 +19,16 @@ BROKER = mutants(
         "return mark is None or not mark.endswith(",
         "worker/test_suspects.py::test_a_suspect_waits_for_what_runs_then_starts_marked[redis-8.6]",
     ),
+)
+
+READER = mutants(
+    "broker/reader.py",
+    "worker/test_holiday.py",
     (
         "claim holiday: a read that waits claims nothing",
         'command += ("CLAIM", GIVEN_BACK)',
         'command += ("CLAIM", 600)',
-        "worker/test_holiday.py::test_nothing_is_claimed_in_a_holiday_but_what_was_given_back[redis-8.6]",
+        "test_nothing_is_claimed_in_a_holiday_but_what_was_given_back[redis-8.6]",
     ),
 )
 
@@ -186,6 +185,12 @@ LINK = mutants(
     "broker/link.py",
     "unit/test_passing.py",
     (
+        "NOSCRIPT: loaded and called again",
+        "if isinstance(reply, NoScriptError)]",
+        "if False]",
+        "worker/test_outage.py::test_scripts_may_be_flushed_at_any_time[redis-8.6]",
+    ),
+    (
         "retry: what passes by itself",
         "or str(error).startswith(_PASSING)",
         "",
@@ -256,7 +261,12 @@ POLICY = mutants(
         "return Release(started=True)",
         "test_too_much_memory_is_a_failure",
     ),
-    ("lost is dropped", "return Drop()", "return Release(True)", "test_late_is_expired_and_lost_is_dropped"),
+    (
+        "lost is dropped",
+        "isinstance(outcome, Stray) else Drop()",
+        "isinstance(outcome, Stray) else Release(True)",
+        "test_late_is_expired_and_lost_is_dropped",
+    ),
     (
         "parked while it is young",
         "    if left <= 0:\n        return Bury(reason, failure)\n",
@@ -277,4 +287,4 @@ POLICY = mutants(
     ),
 )
 
-ALL = [*BROKER, *LEFTOVERS, *SENDING, *OUTGOING, *KEYS, *LINK, *MESSAGE, *POLICY]
+ALL = [*BROKER, *READER, *LEFTOVERS, *SENDING, *OUTGOING, *KEYS, *LINK, *MESSAGE, *POLICY]

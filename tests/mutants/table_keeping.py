@@ -116,13 +116,13 @@ WORKER = mutants(
     ),
     (
         "stop: leases are kept to the end",
-        "        await self.fetcher.stop()\n",
-        "        await self.leases.stop()\n        await self.fetcher.stop()\n",
+        "        await self.readers.stop()\n",
+        "        await self.leases.stop()\n        await self.readers.stop()\n",
         "test_what_runs_at_a_stop_keeps_its_lease[redis-8.6]",
     ),
     (
         "stop: reading ends first",
-        "        await self.fetcher.stop()\n",
+        "        await self.readers.stop()\n",
         "",
         "test_what_runs_may_end_and_what_is_buffered_goes_back_uncounted[redis-8.6]",
     ),
@@ -131,12 +131,6 @@ WORKER = mutants(
         "await self.broker.leave([queue.keys for queue in self.queues])",
         "pass",
         "test_a_worker_that_left_is_forgotten[redis-8.6]",
-    ),
-    (
-        "group: lost while it starts, none waits",
-        "            if group_is_gone(error):  # the first read will find out, and have it made again\n",
-        "            if False:\n",
-        "worker/test_outage.py::test_a_group_that_is_lost_while_a_worker_starts_is_made_again[redis-8.6-agree-flush]",
     ),
     (
         "claim holiday: a server that has just started",
@@ -252,8 +246,8 @@ VERDICTS = mutants(
     ),
     (
         "unique: an unread message frees its key",
-        "unique = delivery.unique if message is None or message.meta else None",
-        "unique = delivery.unique if message is not None and message.meta else None",
+        "unique = delivery.unique if delivery.message is None or delivery.message.meta else None",
+        "unique = delivery.unique if delivery.message is not None and delivery.message.meta else None",
         "worker/test_unique.py::test_a_convicted_message_frees_its_key_although_nobody_reads_it[redis-8.6]",
     ),
     (
@@ -264,8 +258,8 @@ VERDICTS = mutants(
     ),
     (
         "release: never a dead letter",
-        "if isinstance(verdict, Release) or delivery.by_copy:",
-        "if delivery.by_copy:",
+        "if isinstance(verdict, Release | Ignore) or delivery.by_copy:",
+        "if isinstance(verdict, Ignore) or delivery.by_copy:",
         "test_a_release_that_is_refused_buries_nothing",
     ),
     (

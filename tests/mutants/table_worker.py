@@ -14,8 +14,8 @@ EXECUTOR = mutants(
     "worker/test_suspects.py",
     (
         "lane: the only place for a suspect",
-        "if _is_marked_first(delivery):",
-        "if False:",
+        "        if delivery.unmarked:\n",
+        "        if False:\n",
         "test_where_a_second_start_is_forbidden_the_first_one_is_marked[redis-8.6]",
     ),
     (
@@ -101,7 +101,7 @@ EXECUTOR = mutants(
     ),
     (
         "stop: before the first step",
-        "if delivery.runner is not None and not delivery.entered:",
+        "if leader.runner is not None and not leader.entered:",
         "if False:",
         "worker/test_stop.py::test_an_attempt_that_is_stopped_before_its_first_step_gives_its_slot_back[redis-8.6]",
     ),
@@ -112,14 +112,8 @@ EXECUTOR = mutants(
         "worker/test_timeout.py::test_what_a_task_returns_in_spite_of_its_timeout_is_kept[redis-8.6]",
     ),
     (
-        "overdue: what is buffered too long goes back",
-        "if buffer and buffer[0].received_at < limit:",
-        "if False:",
-        "worker/test_slots.py::test_what_was_read_ahead_goes_to_a_worker_with_free_slots[redis-8.6]",
-    ),
-    (
         "overdue: nothing is read ahead then",
-        "self._prefetch.held_up(kind)",
+        "self._prefetch.held_up(delivery.kind)",
         "pass",
         (
             "worker/test_slots.py::"
@@ -187,8 +181,12 @@ THREADS = mutants(
     ),
     (
         "threads: what waits at a stop goes back",
-        "        for delivery in self._threads.waiting:\n            self._take_back(delivery)\n        for buffer",
-        "        for buffer",
+        (
+            "        for delivery in self._threads.waiting:\n"
+            "            self._take_back(delivery)\n"
+            "        self._buffers.drain()"
+        ),
+        "        self._buffers.drain()",
         "test_what_waits_for_a_thread_at_a_stop_goes_back_uncounted[valkey-8.1]",
     ),
     (
@@ -205,7 +203,7 @@ THREADS = mutants(
     ),
     (
         "threads: no mark before one is free",
-        " and not _is_marked_first(delivery)\n",
+        " and not delivery.unmarked\n",
         "\n",
         "test_no_start_is_marked_before_a_thread_is_free[valkey-8.1]",
     ),
@@ -239,9 +237,26 @@ SLOTS = mutants(
     ),
 )
 
+BUFFERS = mutants(
+    "worker/buffers.py",
+    "worker/test_slots.py",
+    (
+        "overdue: what is buffered too long goes back",
+        "while buffer and buffer[0].received_at < limit:",
+        "while False:",
+        "test_what_was_read_ahead_goes_to_a_worker_with_free_slots[redis-8.6]",
+    ),
+)
+
 DELIVERY = mutants(
     "worker/delivery.py",
     "worker/test_suspects.py",
+    (
+        "group: made from the beginning",
+        'start: str = "0"',
+        'start: str = "$"',
+        "worker/test_outage.py::test_a_lost_group_is_made_again_and_new_messages_run[redis-8.6-False-destroy]",
+    ),
     (
         "decode: whatever breaks it",
         "except Exception as error:  # noqa: BLE001 - whatever",
@@ -268,8 +283,8 @@ DELIVERY = mutants(
     ),
     (
         "freshness: what has not begun was not stopped",
-        "self.runner, self.entered, self.stopped_as = None, False, None",
-        "self.runner, self.entered = None, False",
+        "self.runner, self.entered, self.stopped_as, self.leader = None, False, None, None",
+        "self.runner, self.entered, self.leader = None, False, None",
         f"worker/test_waiting.py::{STOOD_STILL}[thread-1-valkey-8.1]",
     ),
 )
@@ -321,4 +336,4 @@ SUSPECTS = mutants(
     ),
 )
 
-ALL = [*EXECUTOR, *ATTEMPTS, *THREADS, *DEADLINES, *SLOTS, *DELIVERY, *SUSPECTS]
+ALL = [*EXECUTOR, *ATTEMPTS, *THREADS, *DEADLINES, *SLOTS, *BUFFERS, *DELIVERY, *SUSPECTS]

@@ -11,12 +11,15 @@ from streamtask.broker.link import SyncLink
 from tests.proxy import Proxy
 from tests.redis.kit import Stage, fill
 from tests.redis.shop import Shop
+from tests.redis.topics import Topic
 from tests.servers import ALL, Server, StartServer
 
 #: What may stay for ever: design of the keys (docs/reference/keys.md).
 PERMANENT = [
     r"[^{}:]+:[^{}:]+",  # a queue's stream, <ns>:queues, <ns>:schedules, streamtask:namespaces
     r"\{[^{}]+\}:(due|body|dead|conf|ticks|where|suspects)",
+    r"\{shop:events\}:(lost|g|h)",  # what groups lost of a topic, and their own queues
+    r"\{shop:events\}:(g|h):(due|body|dead|conf|topic-conf|where|suspects|types)",
 ]
 
 
@@ -33,6 +36,14 @@ def stage(url: str) -> Iterator[Stage]:
     stage = Stage(url)
     yield stage
     stage.link.close()
+
+
+@pytest.fixture
+def topic(url: str) -> Iterator[Topic]:
+    """A topic as its group `g` sees it, on each server in turn."""
+    topic = Topic(url)
+    yield topic
+    topic.link.close()
 
 
 @pytest.fixture

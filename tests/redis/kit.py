@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from streamtask.broker.keys import GROUP, RELEASED, queue_keys
+from streamtask.broker.keys import RELEASED, queue_keys
 from streamtask.broker.link import Arg, ResponseError, SyncLink
 from streamtask.broker.scripts import DONE, MARK, RELEASE, RENEW, SETTLE, Script
 
@@ -56,7 +56,7 @@ class Stage:
     def group(self) -> None:
         """Make the stream and its group, as every worker does first."""
         try:
-            self("XGROUP", "CREATE", self.keys.stream, GROUP, "0", "MKSTREAM")
+            self("XGROUP", "CREATE", self.keys.stream, self.keys.group, "0", "MKSTREAM")
         except ResponseError as error:
             assert "BUSYGROUP" in str(error)  # noqa: PT017 - anything else is no reason to go on
 
@@ -67,7 +67,7 @@ class Stage:
 
     def read(self, me: str = "w1", count: int = 10_000) -> list[str]:
         """Read new entries as a worker; gives their ids."""
-        reply = self("XREADGROUP", "GROUP", GROUP, me, "COUNT", count, "STREAMS", self.keys.stream, ">")
+        reply = self("XREADGROUP", "GROUP", self.keys.group, me, "COUNT", count, "STREAMS", self.keys.stream, ">")
         return [entry[0].decode() for entry in reply[0][1]] if reply else []
 
     def hold(self, *mids: str, me: str = "w1") -> list[str]:
@@ -87,16 +87,16 @@ class Stage:
 
     def take_over(self, id: str, me: str) -> None:
         """What happens when a lease is over: another worker's read takes the entry, and its count rises."""
-        assert self("XCLAIM", self.keys.stream, GROUP, me, 0, id)
+        assert self("XCLAIM", self.keys.stream, self.keys.group, me, 0, id)
 
     def pending(self) -> dict[str, Row]:
         """Who holds what."""
-        rows = self("XPENDING", self.keys.stream, GROUP, "-", "+", 10_000)
+        rows = self("XPENDING", self.keys.stream, self.keys.group, "-", "+", 10_000)
         return {row[0].decode(): Row(row[1].decode(), row[3]) for row in rows}
 
     def idle(self, id: str) -> int:
         """How long the entry's row has been left alone, in ms."""
-        (row,) = self("XPENDING", self.keys.stream, GROUP, id, id, 1)
+        (row,) = self("XPENDING", self.keys.stream, self.keys.group, id, id, 1)
         idle: int = row[2]
         return idle
 
@@ -126,7 +126,7 @@ class Stage:
 
     def back_to_released(self, id: str, count: int) -> None:
         """Put a row where RELEASE puts it."""
-        self("XCLAIM", self.keys.stream, GROUP, RELEASED, 0, id, "TIME", 1, "RETRYCOUNT", count, "JUSTID")
+        self("XCLAIM", self.keys.stream, self.keys.group, RELEASED, 0, id, "TIME", 1, "RETRYCOUNT", count, "JUSTID")
 
     # -- the scripts of a delivery --------
 
@@ -145,27 +145,27 @@ class Stage:
         for item in items:
             args += (item.op, item.id, item.count, item.mid, int(item.marked), number(item.unique), item.unique_ttl)
             args += (number(item.result), item.value, item.ttl, item.delay, len(item.fields), *item.fields)
-        found: list[Any] = self.run(SETTLE, names, GROUP, me, kind, *args)
+        found: list[Any] = self.run(SETTLE, names, self.keys.group, me, kind, *args)
         return found
 
     def done(self, *tokens: Arg, me: str = "w1", kind: str = "task", ackdel: str | None = None) -> list[int]:
         """DONE; gives its statuses."""
-        found: list[int] = self.run(DONE, [self.keys.stream], GROUP, me, kind, ackdel or self.ackdel, *tokens)
+        found: list[int] = self.run(DONE, [self.keys.stream], self.keys.group, me, kind, ackdel or self.ackdel, *tokens)
         return found
 
     def renew(self, *tokens: Arg, me: str = "w1") -> list[int]:
         """RENEW; gives its statuses without the time."""
-        found: list[int] = self.run(RENEW, [self.keys.stream], GROUP, me, *tokens)
+        found: list[int] = self.run(RENEW, [self.keys.stream], self.keys.group, me, *tokens)
         return found[1:]
 
     def mark(self, *triples: Arg, me: str = "w1") -> list[int]:
         """MARK; gives its statuses."""
-        found: list[int] = self.run(MARK, [self.keys.stream, self.keys.suspects], GROUP, me, *triples)
+        found: list[int] = self.run(MARK, [self.keys.stream, self.keys.suspects], self.keys.group, me, *triples)
         return found
 
     def release(self, *items: Arg, me: str = "w1", before: int = 0) -> int:
         """RELEASE of id, count, started, mid, marked; gives how many were given back."""
-        found: int = self.run(RELEASE, [self.keys.stream, self.keys.suspects], GROUP, me, before, *items)
+        found: int = self.run(RELEASE, [self.keys.stream, self.keys.suspects], self.keys.group, me, before, *items)
         return found
 
     @property

@@ -16,22 +16,32 @@ from tests.redis.kit import Stage
 from tests.servers import StartServer
 
 LUA = Path(__file__).resolve().parents[2] / "streamtask" / "broker" / "lua"
+#: What stands before a script's own text.
+BEFORE = {"publish": "retention", "trim": "retention"}
 
 
-def test_every_file_is_a_script_and_the_other_way_round() -> None:
-    assert {script.name for script in ALL} == {file.stem for file in LUA.glob("*.lua")}
+def own_text(name: str) -> str:
+    return (LUA / f"{name}.lua").read_text()
+
+
+def test_every_file_is_a_script_or_stands_before_one_and_the_other_way_round() -> None:
+    assert {script.name for script in ALL} | set(BEFORE.values()) == {file.stem for file in LUA.glob("*.lua")}
+    assert not {script.name for script in ALL} & set(BEFORE.values())
     for script in ALL:
-        assert script.text == (LUA / f"{script.name}.lua").read_text()
+        before = own_text(BEFORE[script.name]) if script.name in BEFORE else ""
+        assert script.text == before + own_text(script.name)
         assert script.sha == hashlib.sha1(script.text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
 def test_every_script_has_its_header_and_no_shebang(script: Script) -> None:
     """`#!lua` scripts are refused at full memory before they start."""
-    head = script.text[: re.search(r"^[^-]", script.text, re.MULTILINE).start()]  # type: ignore[union-attr]
+    text = own_text(script.name)
+    head = text[: re.search(r"^[^-]", text, re.MULTILINE).start()]  # type: ignore[union-attr]
     assert head.startswith(f"-- {script.name.upper()}: ")
     for word in ("Called", "KEYS", "ARGV", "Returns"):
         assert word in head, word
+    assert not script.text.startswith("#!")
     assert len(script.text) < 6000
 
 

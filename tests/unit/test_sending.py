@@ -38,7 +38,7 @@ def outgoing(count: int = 1) -> list[Outgoing]:
 def known(idmp: bool, reached: bool = True) -> Sending:
     """A sender that has sent to the queue before."""
     known = Sending("ns", 2.0)
-    known._announced.add("q")
+    known._announced.add(("ns:queues", "q"))
     known._idmp[KEYS.stream] = idmp
     known._reached = reached
     return known
@@ -143,7 +143,7 @@ def test_a_message_in_doubt_keeps_its_way_whatever_is_learned_meanwhile() -> Non
     steps = fresh.send(outgoing())
     first = next(steps)
     fresh._idmp[KEYS.stream] = True
-    fresh._announced.add("q")
+    fresh._announced.add(("ns:queues", "q"))
     assert commands(steps.throw(failed(Cut(LOST, [])))) == first[:1]
 
 
@@ -206,5 +206,8 @@ def test_a_script_that_cannot_be_loaded_ends_as_a_refusal() -> None:
     steps = known(idmp=True).send([item])
     next(steps)
     again = steps.send([NoScriptError("no")])
-    assert [command[0] for command in commands(again)] == ["SCRIPT", "SCRIPT", "EVALSHA"]
-    assert [str(found) for found in end(steps, [ResponseError("a"), ResponseError("b"), NoScriptError("no")])] == ["no"]
+    *loads, call = commands(again)
+    assert [load[:2] for load in loads] == [("SCRIPT", "LOAD")] * 3, "all that senders call"
+    assert call[0] == "EVALSHA"
+    refused = [ResponseError("no room") for _ in loads]
+    assert [str(found) for found in end(steps, [*refused, NoScriptError("no")])] == ["no"]

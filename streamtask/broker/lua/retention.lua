@@ -22,7 +22,7 @@ local function before(a, b) -- is entry id a smaller than b?
   return ams < bms or (ams == bms and aseq < bseq)
 end
 
--- Beyond `most` entries: away with what lies below the oldest entry that any group has not done with. Its cost does not grow
+-- Beyond `most` entries (1 or more): away with what lies below the oldest entry that any group has not done with. Its cost does not grow
 -- with the topic.
 local function trim_below(most)
   local length, lowest = redis.call('XLEN', KEYS[1]), nil
@@ -31,12 +31,23 @@ local function trim_below(most)
     local id = redis.call('XPENDING', KEYS[1], g['name'])[2]
     if not id then
       local ms, seq = parts(g['last-delivered-id'])
-      id = string.format('%.0f-%.0f', ms, seq + 1)
+      if seq < 2^53 then id = string.format('%.0f-%.0f', ms, seq + 1) else id = string.format('%.0f-0', ms + 1) end
     end
     if not lowest or before(id, lowest) then lowest = id end
   end
-  if not lowest then return redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', most) end
-  return redis.call('XTRIM', KEYS[1], 'MINID', '~', lowest, 'LIMIT', length - most)
+  local cut
+  if lowest then
+    cut = redis.call('XTRIM', KEYS[1], 'MINID', '~', lowest, 'LIMIT', length - most)
+  else
+    cut = redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', most)
+  end
+  if cut > 0 then return cut end
+  -- Redis cuts whole nodes only, of a hundred entries: the rest of a topic, or all of a short one, is cut by hand.
+  if lowest and not before(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1], lowest) then return 0 end
+  local rows = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(length - most, 100) + 1)
+  local stays = rows[#rows][1]
+  if lowest and before(lowest, stays) then stays = lowest end
+  return redis.call('XTRIM', KEYS[1], 'MINID', stays)
 end
 
 -- Beyond `most` entries: away with all that every group has done with, also behind one that is not done. Redis does it by
