@@ -218,7 +218,6 @@ class Worker:
             ask_once=self._ask_once,
         )
         turns = Turns(self.executor, self.executor.roomy.set)
-        self._ended = self.executor.roomy.bell()
         self.readers = Readers(self.queues, lambda queues: self._fetcher(queues, turns, contact), burst=options.burst)
         self.fetcher = self.readers.fetchers[0]
         due = [queue.keys for queue in self.queues if queue.keys.kind == "task"]
@@ -283,11 +282,12 @@ class Worker:
 
     async def _until_ended(self, timeout: float, kinds: Collection[Kind] = ANY, or_now: bool = False) -> None:
         deadline = time.monotonic() + timeout
+        ended = self.executor.roomy.bell()
         while any(delivery.kind in kinds for delivery in self._running()) and time.monotonic() < deadline:
             if or_now and self._now.is_set():
                 return
-            self._ended.clear()
-            waits = {asyncio.create_task(self._ended.wait()), asyncio.create_task(self._now.wait())}
+            ended.clear()
+            waits = {asyncio.create_task(ended.wait()), asyncio.create_task(self._now.wait())}
             left = deadline - time.monotonic()
             await asyncio.wait(waits, timeout=max(0.0, min(left, 1.0)), return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:

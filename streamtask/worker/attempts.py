@@ -133,7 +133,9 @@ class Attempts:
         if misfit is not None:
             return misfit
         assert delivery.task is not None, "only a known task is started"
-        call = arguments(delivery.task, delivery.source)
+        message = delivery.message
+        assert message is not None, "it was just read"
+        call = arguments(delivery.task, message.args if delivery.queue.subscription is None else message)
         if isinstance(call, tuple):
             if not self.surely_ours(delivery):
                 return None

@@ -94,9 +94,10 @@ class Completer:
         batches: dict[int, tuple[QueueState, Batch]] = {}
         for delivery, wanted in pending:
             queue = delivery.queue
-            if id(queue) not in batches:
-                batches[id(queue)] = (queue, Batch())
-            batch = batches[id(queue)][1]
+            known = batches.get(id(queue))
+            if known is None:
+                known = batches[id(queue)] = (queue, Batch())
+            batch = known[1]
             if is_plain(delivery, wanted):
                 batch.done.append(delivery)
                 continue
@@ -180,13 +181,13 @@ class Completer:
             statuses = [1] * len(items)
         applied = True
         for (delivery, verdict, count), status in zip(items, statuses, strict=True):
-            if isinstance(verdict, Ignore) and isinstance(status, int) and status:
-                applied &= self._strayed(delivery, verdict, status)
-            elif status == 1:
+            if status == 1:
                 self._forget(delivery)
                 self._settled(delivery, verdict, True)
                 if type(verdict) is Again and verdict.delay < 1:
                     self.nudge_at(verdict.delay)
+            elif isinstance(verdict, Ignore) and isinstance(status, int) and status:
+                applied &= self._strayed(delivery, verdict, status)
             elif isinstance(status, int):  # 0, or -1 of BURY: its entry is gone
                 applied &= self._not_ours(delivery, verdict, count)
             else:

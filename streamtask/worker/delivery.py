@@ -106,6 +106,7 @@ class Delivery:
     task: Task[..., Any] | None = None
     kind: Kind = "thread"  # of slot that it needs
     message: Message | EventMessage | None = None
+    batching: Batching | None = None  # how its function gathers what it takes; None: it takes one at a time
     batch: list[Delivery] | None = None  # whose leader it is
     leader: Delivery | None = None  # of the batch that it runs in
     runner: asyncio.Task[None] | None = None
@@ -122,26 +123,21 @@ class Delivery:
     def read(self, clock: RedisClock) -> Misfit | Late | None:
         """Decode it; the outcome of what cannot be read, or comes too late to be started."""
         try:
-            message = self.message = self._decoded()
+            if self.queue.subscription is None:
+                message: Message | EventMessage = decode(self.id.decode(), self.fields)
+            else:
+                message = self._event()
+            self.message = message
         except Unreadable as error:
             return Misfit("decode", Failure("Unreadable", str(error)))
         except Exception as error:  # noqa: BLE001 - whatever it is: nobody can read it
             return Misfit("decode", Failure.of(error))
         return Late() if message.meta and self.is_late(clock.now()) else None
 
-    def _decoded(self) -> Message | EventMessage:
-        if self.queue.subscription is None:
-            return decode(self.id.decode(), self.fields)
+    def _event(self) -> EventMessage:
         handler = self.task.name if self.task is not None else ""
         own = self.queue.keys.kind == "task"
         return decode_message(self.id.decode(), self.fields, handler, own=own)
-
-    @property
-    def source(self) -> Any:
-        """What its function's arguments are made of."""
-        message = self.message
-        assert message is not None, "it was just read"
-        return message.args if self.queue.subscription is None else message
 
     @property
     def event_type(self) -> str:
@@ -198,11 +194,6 @@ class Delivery:
     def options(self) -> TaskOptions:
         """Its task's options."""
         return self.task.task_options if self.task is not None else UNKNOWN
-
-    @property
-    def batching(self) -> Batching | None:
-        """How its function gathers what it takes; None for one that takes one at a time."""
-        return self.task.batching if self.task is not None else None
 
     @property
     def unmarked(self) -> bool:

@@ -73,10 +73,11 @@ class Executor:
         self._loop = asyncio.get_running_loop()  # asked for once: before Python 3.12 it costs a system call
         self.draining = False
         self.roomy = Bells()  # rung whenever a fetcher may want to ask for more
-        self._batches = Batches(self._into_slot)
+        self._batches = Batches(self._place)
         self._intake = Intake(
             tasks, clock, ask_once, suspect=suspects.add, place=self._place, conclude=self._conclude
         )  # fmt: skip
+        self.admit = self._intake.admit  # what was just read
         suspects.ready, suspects.lost = self._start_suspect, self._lost_suspect
         suspects.crowded, suspects.begins = self._crowded_suspect, self._hold
         suspects.busy = lambda: any(self.running.values())
@@ -103,10 +104,6 @@ class Executor:
 
     # -- admit and start ---------------------------------------------------------------------------------------------
 
-    def admit(self, delivery: Delivery) -> None:
-        """Take a delivery that was just read."""
-        self._intake.admit(delivery)
-
     def resume(self, delivery: Delivery) -> None:
         """It had waited for a renewal, and is ours: go on. Told twice, as after a lost answer, it goes on once."""
         if not delivery.unsure or delivery.state is not State.BUFFERED or self.draining:
@@ -120,14 +117,12 @@ class Executor:
 
     def _place(self, delivery: Delivery) -> None:
         """Into a slot, or into the buffer of its kind; what goes in batches is gathered first."""
-        if delivery.batching is None:
-            self._into_slot(delivery)
-        elif delivery.unmarked:
-            self._suspects.add(delivery)
-        else:
-            self._batches.add(delivery)
-
-    def _into_slot(self, delivery: Delivery) -> None:
+        if delivery.batching is not None and delivery.batch is None:
+            if delivery.unmarked:
+                self._suspects.add(delivery)
+            else:
+                self._batches.add(delivery)
+            return
         buffer = self._buffers[delivery.kind]
         if not buffer and self._suspects.running is None and self._takes(delivery):
             self.start(delivery)
@@ -172,8 +167,9 @@ class Executor:
         kind = delivery.kind
         self.running[kind] += 1
         delivery.state = State.RUNNING
-        for item in delivery.batch or ():
-            item.state, item.leader = State.RUNNING, delivery
+        if delivery.batch is not None:
+            for item in delivery.batch:
+                item.state, item.leader = State.RUNNING, delivery
         if kind == "coroutine":
             delivery.runner = self._loop.create_task(self._attempts.coroutine(delivery))
         elif kind == "thread":
@@ -209,8 +205,7 @@ class Executor:
             for item, own in zip(items, outcome.outcomes, strict=True):
                 self._end_of(item, own)
         else:
-            assert not isinstance(outcome, Batched), "mypy does not follow type()"
-            self._end_of(delivery, outcome)
+            self._end_of(delivery, outcome)  # type: ignore[arg-type]  # type() is quicker than isinstance, and says no less
 
     def _end_of(self, delivery: Delivery, outcome: Outcome | None) -> None:
         """What became of one."""

@@ -153,15 +153,20 @@ class Fetcher:
             found = await self._reader.fetch(wants, None, given_back=not self._shy())
         self._succeeded()
         self._flowing = {stream for stream, _ in found}
-        room = self._turn_taking.room
-        self._admit(found, sent_at)
-        self._nothing_in = self._nothing_in | {keys.stream for keys, _ in wants} if not found else set()
-        self._turn_taking.has_read(room, bool(found), len(self._nothing_in) >= len(able))
+        if self._turn_taking.shared:
+            self._admit_in_turn(found, sent_at, wants, able)
+        else:
+            self._admit(found, sent_at)
         if self._burst and not found:
             if self._executor.idle:
                 return True
             await self._roomy.wait()
         return False
+
+    def _admit_in_turn(self, found: Found, sent_at: float, wants: Wants, able: Sequence[QueueState]) -> None:
+        self._nothing_in = self._nothing_in | {keys.stream for keys, _ in wants} if not found else set()
+        with self._turn_taking.reading(bool(found), len(self._nothing_in) >= len(able)):
+            self._admit(found, sent_at)
 
     def _may_wait(self, able: Sequence[QueueState]) -> bool:
         """May this read wait in Redis? With one stream it may, since it gives as many as are asked for. Who shares the
@@ -242,7 +247,8 @@ class Fetcher:
         return able[first:] + able[:first]
 
     def _demand(self, kinds: Sequence[Kind]) -> int:
-        return self._turn_taking.demand(kinds)
+        turn = self._turn_taking
+        return turn.demand(kinds) if turn.shared else self._executor.demand(kinds)
 
     def _wants(self, able: Sequence[QueueState], wait: bool) -> Wants:
         """Each queue's share of the room. COUNT is per stream, so the streams of one read share it.
@@ -289,10 +295,8 @@ class Fetcher:
         self._given_back_at = 0.0 if taken.found else now + (GIVEN_BACK_TOPIC if self._is_topic else GIVEN_BACK)
         for (keys, _), wait in zip(due, taken.waits if claims else (), strict=False):
             self._look_at[keys.stream] = self._next_look(wait, bool(taken.found))
-        room = self._turn_taking.room
-        self._admit(taken.found, now)
-        if taken.found:
-            self._turn_taking.has_read(room, found=True)
+        with self._turn_taking.reading(bool(taken.found), all_streams=False):
+            self._admit(taken.found, now)
         self._flowing.update(stream for stream, _ in taken.found)
         return bool(taken.found)
 

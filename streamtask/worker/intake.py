@@ -40,13 +40,16 @@ class Intake:
             task = self._tasks.get(delivery.task_field)
         else:
             task = subscription.handler(delivery.event_type)
-        delivery.task = task
         if task is None:
             self._conclude(delivery, self._misfit(delivery))
             return
-        delivery.kind = task.kind
+        delivery.task, delivery.kind = task, task.kind
+        if task.batching is not None:
+            delivery.batching = task.batching
         if subscription is not None and isinstance(task, Handler) and task.once:
             self._once.add(delivery)
+        elif delivery.count < 2:  # what `_sort` says too; most are first deliveries
+            self._place(delivery)
         else:
             self._sort(delivery)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from streamtask.task import Kind
@@ -54,17 +55,14 @@ class Turns:
         """One more reader, for these kinds of slots; `end()` ends its read that waits, if it has one."""
         turn = Turn(self, kinds, end, len(self._members))
         self._members.append(turn)
+        for member in self._members:
+            member.shared = len(self._members) > 1
         return turn
-
-    @property
-    def shared(self) -> bool:
-        """Is there more than one reader?"""
-        return len(self._members) > 1
 
     def demand(self, mine: Turn, kinds: Collection[Kind]) -> int:
         """What a reader may ask for: not what others wait for that were served longer ago."""
         found = self._slots.demand(kinds)
-        if found <= 0 or not self.shared:
+        if found <= 0:
             return found
         return found - sum(other.comes_before(mine, kinds) for other in self._members)
 
@@ -88,13 +86,9 @@ class Turn:
 
     def __init__(self, turns: Turns, kinds: Collection[Kind], end: Callable[[], None], number: int) -> None:
         self._turns, self.kinds, self.end, self._number = turns, frozenset(kinds), end, number
+        self.shared = False  # are there other readers?
         self.hungry = False
         self._served_at = self._looks_since = 0.0
-
-    @property
-    def shared(self) -> bool:
-        """Are there other readers?"""
-        return self._turns.shared
 
     def demand(self, kinds: Collection[Kind]) -> int:
         """How many messages it may ask for."""
@@ -110,10 +104,12 @@ class Turn:
         """There was no room."""
         self.hungry = True
 
-    @property
-    def room(self) -> int:
-        """What there is for anybody."""
-        return self._turns.room(self.kinds)
+    @contextmanager
+    def reading(self, found: bool, all_streams: bool) -> Iterator[None]:
+        """Around what takes in what was read; see `has_read`."""
+        room = self._turns.room(self.kinds)
+        yield
+        self.has_read(room, found, all_streams)
 
     def has_read(self, room_before: int, found: bool, all_streams: bool = True) -> None:
         """It has had its turn, unless all that it found were events that nobody handles here: these take no room, and
@@ -121,9 +117,7 @@ class Turn:
         did not take may serve the others.
         """
         now, was_hungry = time.monotonic(), self.hungry
-        if not self.shared:
-            self.hungry = False
-        elif self.room < room_before:
+        if self._turns.room(self.kinds) < room_before:
             self.hungry, self._served_at, self._looks_since = False, now, 0.0
             self._turns.full(self)
         elif was_hungry and (found or not all_streams) and now - (self._looks_since or now) < PATIENCE:

@@ -5,7 +5,7 @@
 -- ARGV 1 group, 2 consumer, 3 kind ("topic"; of "task", a group's own queue, nothing is ignored: somebody has handled what is
 --      there), then for each item: entry id, delivery count, event type
 -- Returns one number an item: 0 not ours, -1 acknowledged; else how many ms ago a worker last said that it handles the type, or
--- all types ("*"), (1 or more), and the entry is untouched.
+-- all types ("*"), (2 or more: 1 says of all scripts that a verdict was carried out), and the entry is untouched.
 local group, me, kind, out = ARGV[1], ARGV[2], ARGV[3], {}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -16,7 +16,7 @@ for i = 4, #ARGV, 3 do
   if row and row[4] == tonumber(ARGV[i + 1]) then
     local said = tonumber(redis.call('HGET', KEYS[2], ARGV[i + 2]) or nil)
     if said or all or kind == 'task' then
-      status = math.max(1, now - math.max(said or 0, all or 0))
+      status = math.max(2, now - math.max(said or 0, all or 0))
     else
       redis.call('XACK', KEYS[1], group, ARGV[i])
       status = -1
