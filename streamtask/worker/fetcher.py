@@ -153,10 +153,7 @@ class Fetcher:
             found = await self._reader.fetch(wants, None, given_back=not self._shy())
         self._succeeded()
         self._flowing = {stream for stream, _ in found}
-        if self._turn_taking.shared:
-            self._admit_in_turn(found, sent_at, wants, able)
-        else:
-            self._admit(found, sent_at)
+        self._admit_in_turn(found, sent_at, wants, able)
         if self._burst and not found:
             if self._executor.idle:
                 return True
@@ -164,6 +161,9 @@ class Fetcher:
         return False
 
     def _admit_in_turn(self, found: Found, sent_at: float, wants: Wants, able: Sequence[QueueState]) -> None:
+        if not self._turn_taking.shared:
+            self._admit(found, sent_at)
+            return
         self._nothing_in = self._nothing_in | {keys.stream for keys, _ in wants} if not found else set()
         with self._turn_taking.reading(bool(found), len(self._nothing_in) >= len(able)):
             self._admit(found, sent_at)
