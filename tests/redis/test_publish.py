@@ -254,6 +254,26 @@ def test_a_key_is_published_once_also_when_its_entry_is_gone_before_it_is_asked_
     assert topic.ids() == []
 
 
+def test_a_refusal_after_a_lost_answer_is_no_certain_one(
+    far: StreamTask, proxy: Proxy, topic: Topic, server_name: str
+) -> None:
+    """The event may have taken the last place itself; where its id is looked for before the place, it is found."""
+    far.topic(TOPIC, max_length=1, hard_max_length=2)
+    topic.begin()
+    far.publish(Ordered(n=0))
+    proxy.drop_reply()
+    if server_name == "redis-8.6":
+        with pytest.raises(
+            MaybeSent, match=r"is full: 2 entries.* sent before, without an answer: look for its event id"
+        ):
+            far.publish(Ordered(n=1))
+    else:
+        assert far.publish(Ordered(n=1)) == topic.ids()[1]
+    assert numbers(topic) == [0, 1]
+    with pytest.raises(QueueFull):
+        far.publish(Ordered(n=2))
+
+
 def test_in_a_forked_child_nothing_doubles_and_nothing_is_lost(app: StreamTask, topic: Topic) -> None:
     app.publish(Ordered(n=0))
     in_child(lambda: app.publish_many([Ordered(n=n) for n in range(1, 50)]))
