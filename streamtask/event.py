@@ -13,7 +13,7 @@ from streamtask.checks import topic as check_topic
 from streamtask.envelope import EventKind, EventMeta
 
 
-class Event(BaseModel):
+class Event(BaseModel):  # noqa: PLW1641 - a frozen model gets its __hash__ from pydantic
     """Subclass it: `class ArticleCreated(Event, topic="articles", source="shop"): ...`.
 
     `topic` is the stream's key in Redis, `type` the event's name on the wire (by default the class's), `source` who
@@ -57,6 +57,13 @@ class Event(BaseModel):
                 f"{cls.__qualname__}: `meta` is the envelope, so no field can be called that; write "
                 f"meta_: ... = Field(alias='meta')"
             )
+
+    def __eq__(self, other: object) -> bool:
+        """Of the same class with the same fields. The envelope does not count: each event has one of its own."""
+        if not isinstance(other, Event):
+            return NotImplemented
+        mine, others = (self.__dict__, self.__pydantic_extra__), (other.__dict__, other.__pydantic_extra__)
+        return type(self) is type(other) and mine == others
 
     @property
     def meta(self) -> EventMeta:

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from types import UnionType
 from typing import Any, TypedDict, Union, get_args, get_origin
@@ -27,7 +27,10 @@ from streamtask.task import Task
 
 #: Where a group begins that is not there yet: "beginning", "new", a moment, or the entry id after which it begins.
 Start = datetime | str
-_ENTRY_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
+#: The largest half of an entry id.
+_LARGEST = 2**64 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONS = frozenset(
     {"name", "max_retries", "retry", "timeout", "max_deliveries", "idempotent", "unknown_grace", "log_args"}
 )
@@ -217,10 +220,11 @@ def entry_id(start: object) -> str:
     if start == "new":
         return "$"
     if isinstance(start, datetime):
-        ms = int(checks.aware(start).timestamp() * 1000)
-        return f"{max(0, ms - 1)}-18446744073709551615"  # the last id before that millisecond
-    if isinstance(start, str) and _ENTRY_ID.fullmatch(start):
-        return start
+        ms = (checks.aware(start) - _EPOCH) // timedelta(milliseconds=1)
+        return f"{ms - 1}-{_LARGEST}" if ms > 0 else "0"  # the last id before that millisecond
+    found = _ENTRY_ID.fullmatch(start) if isinstance(start, str) else None
+    if found is not None and all(int(half or 0) <= _LARGEST for half in found.groups()):
+        return found[0]
     raise ValueError(
         f"start={start!r}: use 'beginning', 'new', a datetime with a time zone, or the entry id after which to begin"
     )

@@ -25,7 +25,7 @@ from streamtask.broker.outgoing import REMEMBERED, Outgoing, Receipt
 from streamtask.broker.publishing import Publication
 from streamtask.broker.scripts import DEFER, ENQ, PUBLISH
 from streamtask.broker.server import idmp_is_flawed
-from streamtask.errors import MaybeSent, SendError
+from streamtask.errors import MaybeSent, QueueFull, SendError
 
 #: Messages in one round trip.
 CHUNK = 1000
@@ -65,15 +65,17 @@ class Chunk:
     """Messages of one round trip; each keeps its command through all tries. All are of one call, and so of one queue.
 
     `left`: the places without an answer. `doubt`: these were sent at least once, so that Redis may have taken them.
+    `again`: those that were sent once more then.
     """
 
-    __slots__ = ("commands", "doubt", "items", "left", "replies")
+    __slots__ = ("again", "commands", "doubt", "items", "left", "replies")
 
     def __init__(self, items: Sequence[Item], commands: list[Command]) -> None:
         self.items, self.commands = items, commands
         self.left = list(range(len(items)))
         self.replies: list[Any] = [None] * len(items)
         self.doubt = False
+        self.again: set[int] = set()
 
     def take(self, replies: list[Any]) -> list[int]:
         """Keep the replies to the first ones that are left; gives their places."""
@@ -93,7 +95,12 @@ class Chunk:
     def receipts(self) -> Receipts:
         """What became of each; for a chunk of which nothing is left."""
         pairs = zip(self.items, self.replies, strict=True)
-        return [reply if isinstance(reply, Exception) else item.receipt(reply) for item, reply in pairs]
+        found = [reply if isinstance(reply, Exception) else item.receipt(reply) for item, reply in pairs]
+        for i in self.again:  # its first try may have been the one that took the last place
+            if isinstance(full := found[i], QueueFull):
+                item = self.items[i]
+                found[i] = MaybeSent(f"{full}. It was sent before, without an answer: {item.doubt}", [item.message.id])
+        return found
 
 
 class Sending:
@@ -189,6 +196,7 @@ class Sending:
                 pause = longest * (0.5 + random.random() / 2)
                 longest = min(2 * longest, LONGEST_PAUSE)
                 may = chunk.repeatable if chunk.doubt else self._reached
+                chunk.again.update(chunk.left if chunk.doubt else ())
                 if not may or time.monotonic() + pause >= deadline:
                     raise trouble
 
@@ -311,7 +319,7 @@ def _told(error: SendError, receipts: Receipts, chunk: Chunk, outgoing: Sequence
     first, command = chunk.items[chunk.left[0]].message, chunk.commands[chunk.left[0]]
     one = len(ids) == 1
     what = f"{first.task} {first.id}" if one else f"{len(ids)} messages of {first.task} (.ids)"
-    if command[0] == "XADD":
+    if command[0] == "XADD" and isinstance(chunk.items[chunk.left[0]], Outgoing):
         look = f"look for it (app.result({first.id!r}).status())" if one else "look for them (app.result(id).status())"
         todo = f"{look} before you send again; a call with message_id= may be sent again without a look"
     else:

@@ -48,9 +48,12 @@ class Batches:
 
     def remove(self, delivery: Delivery) -> None:
         """It is not ours any more."""
-        items = self._gathered.get(delivery.task, []) if delivery.task is not None else []
-        if delivery in items:
+        task = delivery.task
+        items = self._gathered.get(task, []) if task is not None else []
+        if task is not None and delivery in items:
             items.remove(delivery)
+            if not items:
+                self._timers.pop(task).cancel()
 
     def drain(self) -> None:
         """Forget all that is gathered."""

@@ -116,7 +116,7 @@ def test_the_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["mypy", "--strict", "--warn-unused-ignores", "tests/typing/api.py"],
+        ["mypy", "--strict", "--warn-unused-ignores", "tests/typing/api.py", "tests/typing/events.py"],
         ["pyright", "--warnings", "--project", "."],  # its settings, and the same file, stand in pyproject.toml
     ],
     ids=lambda command: command[0],

@@ -301,7 +301,15 @@ def test_handled_of_a_topic_that_is_not_there_and_of_an_entry_that_never_was(top
     assert topic.handled("7-3") == topic.handled("6-9") == "done", "the group began behind it"
 
 
-def test_handled_looks_at_one_group(topic: Topic, other: Topic) -> None:
+def test_handled_looks_at_one_groups_place(topic: Topic, other: Topic) -> None:
+    topic.begin()
+    other.begin("$")
+    (id,) = topic.fill(1)
+    topic.finish()
+    assert (topic.handled(id), other.handled(id)) == ("done", "unread")
+
+
+def test_handled_looks_at_one_groups_rows(topic: Topic, other: Topic) -> None:
     (id,) = both_hold(topic, other, "Ordered")
     topic.done(id, 1, kind="topic")
     assert (topic.handled(id), other.handled(id)) == ("done", "held")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtask import Reject, Retry, RetryPolicy, Snooze, TaskOptions
+from streamtask.envelope import EventMessage, EventMeta
 from streamtask.message import Message
 from streamtask.policy import (
     ERROR_TEXT,
@@ -20,6 +21,7 @@ from streamtask.policy import (
     Drop,
     Failure,
     Finish,
+    Ignore,
     Late,
     Lost,
     OverMemory,
@@ -27,8 +29,10 @@ from streamtask.policy import (
     Release,
     Returned,
     Stopped,
+    Stray,
     TimedOut,
     decide,
+    gone,
 )
 from streamtask.size import MIB
 from tests.unit.policy_facts import NOW, Broken, Custom, some_facts
@@ -213,3 +217,32 @@ def test_any_error_text_can_be_stored(text: str) -> None:
     verdict = decide(some_facts(), Raised(OSError(text + "\udcff")))
     assert isinstance(verdict, Again)
     verdict.message.fields()
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+EVENT = EventMessage(
+    "5-5", "shop.index", b"{}", {}, EventMeta("e", "Made", "s", datetime.now(UTC)), (b"event_id", b"e")
+)
+
+
+def test_an_event_without_a_handler_here_is_ignored_unless_a_sibling_has_one() -> None:
+    """Which one it is, Redis says in the step that acknowledges; so long a sibling may be away."""
+    assert decide(some_facts(EVENT, unknown_grace=90), Stray("Made")) == Ignore("Made", 90)
+    assert decide(some_facts(None, unknown_grace=90), Stray("Made")) == Ignore("Made", 90)
+
+
+def test_an_event_whose_handlers_are_gone_is_a_dead_letter_that_says_since_when() -> None:
+    verdict = gone("Made", 601.4)
+    assert (verdict.reason, verdict.failure.type) == ("unknown_task", "UnknownEventType")
+    assert verdict.failure.message.endswith("has a handler for Made any more; the last one was there 601 s ago")
+
+
+def test_an_event_that_failed_keeps_its_fields_and_counts_its_attempts_for_its_group() -> None:
+    verdict = decide(some_facts(EVENT), Raised(OSError("x")))
+    assert isinstance(verdict, Again)
+    again = verdict.message
+    assert isinstance(again, EventMessage)
+    assert (again.id, again.raw, again.args, again.event) == (EVENT.id, EVENT.raw, EVENT.args, EVENT.event)
+    assert (again.attempt, again.meta["sent_at"]) == (1, some_facts().sent_at)
+    assert EVENT.meta == {}

@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 
 from streamtask import StreamTask
 from streamtask.broker import keys as names
-from streamtask.broker.keys import QueueKeys, queue_keys, tag
-from streamtask.checks import NAME
+from streamtask.broker.keys import QueueKeys, queue_keys, tag, topic_keys
+from streamtask.checks import NAME, group, topic
 
 legal = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=64)
 #: What a task's name, a message's id or a key's hash may be: they come from strangers too.
 anything = st.text(min_size=1, max_size=20) | st.sampled_from(["}", "{", "{}", "{x}", "}:due", "id"])
+
+
+#: What a topic may be called, among it what has braces in all places.
+printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
+plain = st.text(printable.filter(lambda c: c not in "{}"), max_size=60)
+braced = st.tuples(plain, st.text(printable.filter(lambda c: c not in "{}"), min_size=1, max_size=60), plain)
+topics = plain.filter(bool) | braced.map(lambda part: f"{part[0]}{{{part[1]}}}{part[2]}")
+groups = legal.filter(lambda name: name not in ("released", "lost", "published"))
 
 
 def slot(key: str) -> int:
@@ -115,3 +123,68 @@ def test_a_tag_that_is_accepted_is_in_the_slot_of_its_base(base: str) -> None:
     except ValueError:
         return
     assert slot(f"{prefix}:due") == slot(f"{prefix}:result:{{x}}") == slot(base)
+
+
+# -- topics ------------------------------------------------------------------------------------------------------------
+
+
+def scripts_of_topic(name: str, group: str, mid: str, event_id: str) -> dict[str, list[str]]:
+    """The KEYS of every call of every script for a topic, its group and the group's own queue."""
+    seen, own = topic_keys(name, group), queue_keys("", f"{name}/{group}")
+    found: dict[str, list[str]] = {
+        "PUBLISH": [name, names.lost(name), names.published(name, f"key:{mid}"), names.published(name, f"id:{mid}")],
+        "IGNORE, HANDLES": [seen.stream, own.stream, seen.types, own.types, seen.where],
+        "ONCE": [seen.once(event_id), own.once(event_id), seen.once(mid)],
+        "HANDLED": [name, own.due, own.where, own.result(mid)],
+        "lease": [seen.conf, own.conf],
+    }
+    for keys in (seen, own):
+        for script, all_keys in scripts_of(keys, "t", mid, event_id).items():
+            found.setdefault(script, []).extend(all_keys)
+    return found
+
+
+@given(topics, groups, anything, anything)
+def test_all_keys_of_a_topic_and_its_groups_lie_in_one_slot(
+    name: str, group_name: str, mid: str, event_id: str
+) -> None:
+    assert topic(name) == name
+    assert group(group_name) == group_name
+    scripts = scripts_of_topic(name, group_name, mid, event_id)
+    assert {slot(key) for keys in scripts.values() for key in keys} == {slot(name)}
+
+
+@given(topics, groups, groups)
+def test_two_groups_of_a_topic_share_only_the_topic(name: str, one: str, two: str) -> None:
+    if one != two:
+        first, second = (
+            {key for keys in scripts_of_topic(name, group_name, "5-5", "e").values() for key in keys}
+            for group_name in (one, two)
+        )
+        shared = {name, names.lost(name), names.published(name, "key:5-5"), names.published(name, "id:5-5")}
+        assert first & second == shared
+
+
+@given(st.tuples(plain.filter(bool), groups), st.tuples(plain.filter(bool), groups))
+def test_two_topics_share_no_key(one: tuple[str, str], two: tuple[str, str]) -> None:
+    if one[0] != two[0]:
+        first, second = (scripts_of_topic(*which, "5-5", "e") for which in (one, two))
+        assert not {k for keys in first.values() for k in keys} & {k for keys in second.values() for k in keys}
+
+
+def test_a_topic_and_its_groups_keys_are_called_as_the_contract_says() -> None:
+    seen, own = topic_keys("alt:events", "search"), queue_keys("ns", "alt:events/search")
+    assert (seen.stream, own.stream) == ("alt:events", "{alt:events}:search")
+    assert (seen.kind, own.kind, seen.group, own.group) == ("topic", "task", "search", "search")
+    assert seen.dead == own.dead == "{alt:events}:search:dead"
+    assert (seen.due, seen.body, seen.where, seen.suspects) == (own.due, own.body, own.where, own.suspects)
+    assert seen.conf != own.conf, "holders of one are none of the other"
+    assert (names.lost("alt:events"), seen.types) == ("{alt:events}:lost", "{alt:events}:search:types")
+    assert topic_keys("{eu}:orders", "g").due == "{eu}:orders:g:due"
+    assert names.topics("shop") == "shop:topics"
+
+
+def test_a_name_with_a_group_stands_for_both_of_its_streams() -> None:
+    assert names.keys_named("ns", "q") == [queue_keys("ns", "q")]
+    assert names.keys_named("ns", "a/b/g") == [queue_keys("ns", "a/b/g"), topic_keys("a/b", "g")]
+    assert queue_keys("ns", "a/b/g").stream == "{a/b}:g"

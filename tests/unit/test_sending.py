@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamtask.broker import sending
 from streamtask.broker.keys import queue_keys
-from streamtask.broker.link import Command, Cut, ResponseError
+from streamtask.broker.link import Command, Cut, NoPermissionError, NoScriptError, ResponseError
 from streamtask.broker.outgoing import Outgoing, Receipt
+from streamtask.broker.publishing import Publication
 from streamtask.broker.sending import Again, Sending
 from streamtask.broker.server import idmp_is_flawed
 from streamtask.errors import MaybeSent, SendError
@@ -200,8 +201,6 @@ def test_an_idempotent_xadd_that_may_forget_is_not_trusted() -> None:
 
 
 def test_a_script_that_cannot_be_loaded_ends_as_a_refusal() -> None:
-    from streamtask.broker.link import NoScriptError
-
     item = Outgoing(Message("m", "t"), "q", KEYS, due=5)
     steps = known(idmp=True).send([item])
     next(steps)
@@ -211,3 +210,17 @@ def test_a_script_that_cannot_be_loaded_ends_as_a_refusal() -> None:
     assert call[0] == "EVALSHA"
     refused = [ResponseError("no room") for _ in loads]
     assert [str(found) for found in end(steps, [*refused, NoScriptError("no")])] == ["no"]
+
+
+def test_an_event_in_doubt_tells_where_to_look_for_it(clock: list[float]) -> None:
+    """Also one that went by a plain XADD: it is no task, and has no result to ask for."""
+    event = Publication("e1", "Made", ["event_id", "e1"], "shop:orders")
+    sender = known(idmp=True)
+    sender._idmp["shop:orders"] = True
+    sender._announced.add(("ns:topics", "shop:orders"))
+    steps = sender.send([event])
+    next(steps)
+    (plain,) = commands(steps.send([NoPermissionError("no scripts")]))
+    assert plain == ("XADD", "shop:orders", "*", "event_id", "e1")
+    with pytest.raises(MaybeSent, match=r"Redis may have taken Made for shop:orders e1: look for its event id in the"):
+        steps.throw(failed(Cut(LOST, [])))
