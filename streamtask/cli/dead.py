@@ -11,10 +11,11 @@ import click
 from streamtask.cli.command import Command, Group, globals_of
 from streamtask.cli.dead_replay import purge_command, replay_command
 from streamtask.cli.graveyard import Graveyard, choice_of, choosing
-from streamtask.cli.text import ago, clock, indent, one_line, plural, print_json, short_id, short_task, table
+from streamtask.cli.text import ago, clock, indent, one_line, plural, print_json, short_task, table
 from streamtask.context import from_ms
 from streamtask.deadletters import DeadLetter
 from streamtask.inspector import server_time
+from streamtask.message import short_id
 
 #: Dead letters that `list` counts by error at most.
 COUNTED = 10_000

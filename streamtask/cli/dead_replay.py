@@ -20,9 +20,9 @@ from streamtask.cli.failures import FAILED, explain
 from streamtask.cli.graveyard import Graveyard, choice_of, choosing
 from streamtask.cli.options import RATE, Globals
 from streamtask.cli.progress import Progress
-from streamtask.cli.text import plural, print_json, short_id
+from streamtask.cli.text import plural, print_json
 from streamtask.deadletters import Changes, DeadLetter, NotReplayable, purge, replay, revived
-from streamtask.message import Message
+from streamtask.message import Message, short_id
 
 #: Dead letters in one round trip, and refusals that are told one by one.
 BATCH, TOLD = 100, 10

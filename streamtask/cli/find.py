@@ -10,7 +10,8 @@ from streamtask.broker.keys import QueueKeys, queue_keys
 from streamtask.broker.lookup import SEARCH_LIMIT, MessageInfo, find, parse_record
 from streamtask.broker.sender import Sender, Steps
 from streamtask.deadletters import Choice, DeadLetter, is_called, walk
-from streamtask.message import Message, Unreadable, decode
+from streamtask.envelope import AnyMessage, read_entry
+from streamtask.message import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Found:
     info: MessageInfo
     value: bytes | None = None
     letter: DeadLetter | None = None
-    message: Message | None = None
+    message: AnyMessage | None = None
 
 
 def find_message(client: Sender, namespace: str, queues: Sequence[str], given: str) -> list[Found]:
@@ -79,7 +80,7 @@ def _value(keys: QueueKeys, queue: str, id: str) -> Steps[bytes | None]:
     return parse_record(id, queue, raw).value if isinstance(raw, bytes) else None
 
 
-def _message(keys: QueueKeys, info: MessageInfo) -> Steps[Message | None]:
+def _message(keys: QueueKeys, info: MessageInfo) -> Steps[AnyMessage | None]:
     """The message itself while it waits, runs or is due."""
     if info.status == "due":
         (body,) = yield [("HGET", keys.body, info.id)]
@@ -90,7 +91,7 @@ def _message(keys: QueueKeys, info: MessageInfo) -> Steps[Message | None]:
     else:
         return None
     try:
-        return decode(info.entry_id or info.id, fields)
+        return read_entry(info.queue or "", info.entry_id or info.id, fields)
     except Unreadable:
         return None
 

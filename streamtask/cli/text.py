@@ -74,11 +74,6 @@ def clock(moment: datetime | None, none: str = "-") -> str:
     return none if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}Z"
 
 
-def short_id(id: str) -> str:
-    """`6f2c…9a`; commands take it back."""
-    return id if len(id) <= 12 else f"{id[:4]}…{id[-2:]}"
-
-
 def short_task(task: str | None) -> str:
     """A task's own name, without its module."""
     return task.rpartition(".")[2] if task else "?"
