@@ -20,11 +20,10 @@ from streamtask.broker.sender import Steps
 from streamtask.broker.server import Server, answers, questions
 from streamtask.context import from_ms
 from streamtask.message import entry_ms
+from streamtask.topics import SILENT, TopicView, survey
 
 #: Ticks from here on mean that the schedule left the code (see `streamtask.beat`).
 REMOVED = 9_000_000_000_000_000
-#: Seconds for which a consumer that asks for nothing counts as alive: readers ask every few seconds.
-SILENT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,7 @@ class Snapshot:
     queues: tuple[QueueView, ...]
     processes: tuple[ProcessView, ...]
     schedules: tuple[ScheduleView, ...]
+    topics: tuple[TopicView, ...] = ()
 
     def of(self, kind: str) -> list[ProcessView]:
         """The workers or the beats."""
@@ -97,9 +97,15 @@ def snapshot(namespace: str) -> Steps[Snapshot]:
     clock, queues = must(replies[0]), sorted(name.decode() for name in must(replies[1]))
     now = int(clock[0]) * 1000 + int(clock[1]) // 1000
     processes = yield from presences(namespace)
-    views = yield from _queues(namespace, queues, processes, now)
+    views = yield from _queues(namespace, [name for name in queues if "/" not in name], processes, now)
     plans = yield from schedules(namespace, now)
-    return Snapshot(namespace, from_ms(now), answers(replies[2:]), views, processes, plans)
+    own = [name for name in queues if "/" in name]
+    topics = yield from survey(
+        {*(yield from topic_names(namespace)), *(name.rpartition("/")[0] for name in own)},
+        own,
+        {process.consumer for process in processes},
+    )
+    return Snapshot(namespace, from_ms(now), answers(replies[2:]), views, processes, plans, topics)
 
 
 def server_time() -> Steps[int]:
@@ -108,8 +114,14 @@ def server_time() -> Steps[int]:
     return int(must(clock)[0]) * 1000 + int(clock[1]) // 1000
 
 
+def topic_names(namespace: str) -> Steps[list[str]]:
+    """The topics that anybody of the namespace published to, or reads."""
+    (found,) = yield [("SMEMBERS", names.topics(namespace))]
+    return sorted(name.decode() for name in must(found))
+
+
 def queue_names(namespace: str) -> Steps[list[str]]:
-    """The names of all queues that anybody used or serves."""
+    """The names of all queues that anybody used or serves; `topic/group` is a group's own queue."""
     (found,) = yield [("SMEMBERS", names.queues(namespace))]
     return sorted(name.decode() for name in must(found))
 

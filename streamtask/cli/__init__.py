@@ -40,6 +40,7 @@ COMMANDS = {
     "inspect": Entry("streamtask.cli.inspect", "Queues, workers and schedules at a glance", "Look"),
     "show": Entry("streamtask.cli.show", "One message: where it is and what became of it", "Look"),
     "schedule": Entry("streamtask.cli.schedule", "List, preview and run schedules", "Look"),
+    "topics": Entry("streamtask.cli.topics", "Topics and their groups: list, show, replay, join, leave", "Look"),
     "doctor": Entry("streamtask.cli.doctor", "Check Redis, and what workers and beats should do", "Look"),
     "check": Entry("streamtask.cli.check", "Do the workers of this container live, are they ready?", "Look"),
     "config": Entry("streamtask.cli.config", "The settings that hold here, and where they come from", "Look"),

@@ -24,7 +24,8 @@ from streamtask.inspector import snapshot
 from streamtask.settings import load
 
 _HELP = """Check the server (reachable, version, eviction, memory, append-only file, clock), and in each namespace the
-queues, for messages that nobody works on or moves, the schedules, for ticks that no beat sends, and the dead letters.
+queues, for messages that nobody works on or moves, the topics, for groups that do not keep up, the schedules, for
+ticks that no beat sends, and the dead letters.
 
 Exit code 6 when something FAILs, 7 for warnings with --strict, 3 when Redis does not answer.
 """
