@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from streamtask import checks
 from streamtask.broker.sender import Sender
 from streamtask.cli.command import Command, Group, globals_of
-from streamtask.cli.failures import USAGE, Failure
-from streamtask.cli.options import Globals
-from streamtask.cli.reach import check_typed, namespace_of, namespaces, reach
+from streamtask.cli.reach import reach
 from streamtask.cli.text import ago, count, plural, print_json, size, span, table
+from streamtask.cli.topic_groups import join_command, leave_command, replay_command
+from streamtask.cli.topics_look import lag_of, look
 from streamtask.context import from_ms
-from streamtask.inspector import presences, queue_names, server_time, topic_names
-from streamtask.topics import GroupView, TopicView, problems, survey
+from streamtask.inspector import server_time
+from streamtask.topics import GroupView, TopicView, problems
 
 _HELP = """Topics, and the groups that read them. They read Redis only; TOPIC may be any stream, known to an app or not.
 
@@ -76,39 +75,6 @@ def show_command(ctx: click.Context, topic: str) -> None:
     click.echo("\n".join([*lines(seen, now_of(client)), *complaints([seen])]))
 
 
-def look(client: Sender, options: Globals, topics: Sequence[str]) -> tuple[TopicView, ...]:
-    """Topics that are named, which need no namespace, or all of one namespace; Failure (usage) for one that is not
-    there.
-    """
-    if not topics:
-        spaces = [namespace_of(options, client)]
-    else:
-        spaces = [check_typed("namespace", options.namespace)] if options.namespace else namespaces(client)
-    own: list[str] = []
-    known: list[str] = []
-    living: set[str] = set()
-    for space in spaces:
-        own += [name for name in client.drive(queue_names(space)) if "/" in name]
-        known += client.drive(topic_names(space))
-        living |= {process.consumer for process in client.drive(presences(space))}
-    known += [name.rpartition("/")[0] for name in own]
-    names = [topic_of(topic) for topic in topics] or known
-    seen = client.drive(survey(names, own, living))
-    for topic in seen:
-        if topics and not topic.last_id and not topic.groups and topic.name not in known:
-            there = ", ".join(sorted(set(known))) or "none"
-            raise Failure(f"there is no topic {topic.name!r}; known here: {there}", USAGE)
-    return seen
-
-
-def topic_of(text: str) -> str:
-    """A topic as it was typed; UsageError for one that cannot be."""
-    try:
-        return checks.topic(text)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-
-
 def now_of(client: Sender) -> datetime:
     """The server's time."""
     return from_ms(client.drive(server_time()))
@@ -124,11 +90,6 @@ def as_json(topic: TopicView) -> dict[str, Any]:
 
 def _group_json(group: GroupView) -> Mapping[str, Any]:
     return {name: getattr(group, name) for name in GroupView.__slots__} | {"oldest_s": group.oldest_s}
-
-
-def lag_of(group: GroupView) -> str:
-    """`1,204`, or `10,000+`."""
-    return f"{count(group.lag)}{'' if group.lag_exact else '+'}"
 
 
 def complaints(seen: Sequence[TopicView]) -> list[str]:
@@ -174,3 +135,7 @@ def _rows(topic: TopicView) -> list[list[str]]:
         readers = "left" if group.left else count(group.consumers)
         rows.append([*start, group.name, lag_of(group), *map(count, numbers), span(group.oldest_s), readers])
     return rows or [[*start, "-", "-", "-", "-", "-", "-", "0"]]
+
+
+for verb in (replay_command, join_command, leave_command):
+    command.add_command(verb)
