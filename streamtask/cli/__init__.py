@@ -37,6 +37,7 @@ COMMANDS = {
     "dev": Entry("streamtask.cli.dev", "A private Redis, a worker and a beat in one terminal", "Run"),
     "hub": Entry("streamtask.cli.hub", "Publish events and call tasks over HTTP", "Run"),
     "send": Entry("streamtask.cli.send", "Send a task by its name", "Run"),
+    "publish": Entry("streamtask.cli.publish", "Publish an event to a topic", "Run"),
     "inspect": Entry("streamtask.cli.inspect", "Queues, workers and schedules at a glance", "Look"),
     "show": Entry("streamtask.cli.show", "One message: where it is and what became of it", "Look"),
     "schedule": Entry("streamtask.cli.schedule", "List, preview and run schedules", "Look"),
