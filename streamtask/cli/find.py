@@ -25,12 +25,20 @@ class Found:
 
 
 def find_message(client: Sender, namespace: str, queues: Sequence[str], given: str) -> list[Found]:
-    """All messages that are called so. An exact id that is known ends the search; a short one may name several."""
+    """All messages that are called so. An exact id that is known ends the search, but that of an event, which several
+    groups may have; a short one may name several.
+    """
+    results: list[Found] = []
     for queue in queues:
+        if results and "/" not in queue:
+            continue
         found = _look(client, queue_keys(namespace, queue), queue, given)
         if found is not None:
-            return [found]
-    results = []
+            results.append(found)
+            if "/" not in queue:
+                break
+    if results:
+        return results
     for queue in queues:
         keys = queue_keys(namespace, queue)
         for id in sorted(client.drive(_ids_like(keys, given))):
