@@ -1,5 +1,6 @@
 """Dead letters: read, choose, replay, purge. A queue's dead letters are a stream; an entry holds what the message held,
-and `dead_*` fields that say what became of it.
+and `dead_*` fields that say what became of it. Of a group on a topic they are events, which go back into the group's
+own queue, so that no other group gets them.
 
 Conversations are data (see `sender.Steps`), so either client can carry them.
 """
@@ -18,7 +19,8 @@ from streamtask.broker.link import Command, NoScriptError, call_of
 from streamtask.broker.scripts import REPLAY
 from streamtask.broker.sender import Steps
 from streamtask.context import from_ms
-from streamtask.message import Message, Unreadable, decode
+from streamtask.envelope import AnyMessage, EventMessage, decode_message, short_field
+from streamtask.message import Unreadable, decode
 
 #: Dead letters read in one round trip; each may be as large as a message may be.
 PAGE = 100
@@ -36,7 +38,9 @@ class NotReplayable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter. `fields` are the message's own, flat; `problem` says why they are no message, if so."""
+    """One dead letter. `fields` are the message's own, flat; `problem` says why they are no message, if so. `task` is
+    an event's type, and `args` its payload.
+    """
 
     entry_id: str
     queue: str
@@ -50,13 +54,18 @@ class DeadLetter:
     at: datetime | None
     stream_id: str
     fields: tuple[bytes, ...]
-    message: Message | None
+    message: AnyMessage | None
     problem: str = ""
 
     @property
     def args(self) -> dict[str, Any] | None:
-        """The arguments as JSON values; None when they cannot be read."""
+        """The arguments as JSON values; None when they cannot be read, or when a payload is no JSON object."""
         return None if self.message is None else _object(self.message.args)
+
+    @property
+    def event(self) -> EventMessage | None:
+        """The event, if it is one."""
+        return self.message if isinstance(self.message, EventMessage) else None
 
     @property
     def error_type(self) -> str:
@@ -131,13 +140,13 @@ def parse(queue: str, entry_id: str, flat: Sequence[bytes]) -> DeadLetter:
     """Read an entry of a dead stream; never fails, whatever somebody may have put there."""
     fields, own = _split(flat)
     stream_id = own.get("stream_id", entry_id)
-    message, problem = _message(own.get("id") or stream_id, fields)
-    task = dict(zip(fields[::2], fields[1::2], strict=False)).get(b"task")
+    message, problem = _message(queue, own.get("id") or stream_id, stream_id, fields)
+    task = short_field(fields, b"event_type" if "/" in queue else b"task")
     return DeadLetter(
         entry_id=entry_id,
         queue=queue,
         id=message.id if message is not None else own.get("id", stream_id),
-        task=message.task if message is not None else task.decode(errors="replace")[:256] if task else None,
+        task=message.task if message is not None else task[:256] or None,
         reason=own.get("reason", "?"),
         error=own.get("error", ""),
         traceback=own.get("traceback", ""),
@@ -151,18 +160,31 @@ def parse(queue: str, entry_id: str, flat: Sequence[bytes]) -> DeadLetter:
     )
 
 
-def revived(letter: DeadLetter, changes: Changes) -> Message:
+def revived(letter: DeadLetter, changes: Changes) -> AnyMessage:
     """The message as it goes back into its queue; NotReplayable with the reason when it cannot."""
     if letter.message is None:
         raise NotReplayable(f"it cannot be read: {letter.problem}")
     meta = {key: value for key, value in letter.message.meta.items() if key not in _FORMER_LIFE}
     args = letter.message.args
     if changes.args:
-        values = letter.args or {}
+        values = letter.args
+        if values is None:
+            raise NotReplayable("its payload is not a JSON object, so nothing in it can be set")
         for path, value in changes.args.items():
             put(values, path, value)
         args = to_json(values)
+    if isinstance(letter.message, EventMessage):
+        raw = _with_payload(letter.message.raw, args) if changes.args else letter.message.raw
+        return letter.message._replace(args=args, meta=meta, raw=raw)
     return letter.message._replace(args=args, meta=meta)
+
+
+def _with_payload(raw: Sequence[bytes], payload: bytes) -> tuple[bytes, ...]:
+    """An event's fields with another payload, in its place."""
+    pairs = list(zip(raw[::2], raw[1::2], strict=True))
+    if all(name != b"payload" for name, _ in pairs):
+        pairs.append((b"payload", b""))
+    return tuple(part for name, value in pairs for part in (name, payload if name == b"payload" else value))
 
 
 def put(values: dict[str, Any], path: str, value: Any) -> None:
@@ -174,7 +196,7 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
     place[_index(place, last, path, new=isinstance(place, dict))] = value
 
 
-def replay(keys: QueueKeys, letters: Sequence[tuple[DeadLetter, Message]], changes: Changes) -> Steps[list[str]]:
+def replay(keys: QueueKeys, letters: Sequence[tuple[DeadLetter, AnyMessage]], changes: Changes) -> Steps[list[str]]:
     """Put messages back. Returns a word each: "" done, else why not. Each moves exactly once, whoever else tries."""
     if not letters:
         return []
@@ -194,7 +216,10 @@ def purge(keys: QueueKeys, entry_ids: Sequence[str]) -> Steps[int]:
     return int(removed)
 
 
-def _call(keys: QueueKeys, letter: DeadLetter, message: Message, changes: Changes) -> Command:
+def _call(keys: QueueKeys, letter: DeadLetter, message: AnyMessage, changes: Changes) -> Command:
+    if isinstance(message, EventMessage):
+        event_keys = (keys.dead, keys.stream, keys.result(message.id), keys.where)
+        return call_of(REPLAY, event_keys, (letter.entry_id, message.id, UNIQUE_TTL, "event", *message.fields()))
     unique = message.meta.get("unique")
     lock = (keys.unique(message.task, unique),) if unique else ()
     script_keys = (keys.dead, keys.stream, keys.result(message.id), *lock)
@@ -223,10 +248,14 @@ def _split(flat: Sequence[bytes]) -> tuple[tuple[bytes, ...], dict[str, str]]:
     return tuple(flat[:end]), own
 
 
-def _message(default_id: str, fields: Sequence[bytes]) -> tuple[Message | None, str]:
-    """The message, or why there is none."""
+def _message(queue: str, id: str, stream_id: str, fields: Sequence[bytes]) -> tuple[AnyMessage | None, str]:
+    """The message, or why there is none. An event that died on its way from the topic, where its id is the entry's, has
+    the topic's fields alone.
+    """
     try:
-        message = decode(default_id, fields)
+        if "/" in queue:
+            return decode_message(id, fields, short_field(fields, b"event_type"), own=id != stream_id), ""
+        message = decode(id, fields)
     except Unreadable as error:
         return None, str(error)
     return (message, "") if _object(message.args) is not None else (None, "`args` is not a JSON object")

@@ -9,10 +9,13 @@ from typing import Literal
 from streamtask.broker.server import Server
 from streamtask.duration import show
 from streamtask.inspector import Snapshot
+from streamtask.topics import TopicView, problems
 
 Level = Literal["ok", "warn", "FAIL"]
 #: The oldest Redis that works; every Valkey does.
 OLDEST = (7, 0)
+#: Versions in which trimming by what all groups acknowledged cuts nothing, from the first to the one that mended it.
+TRIMS_NOTHING = (((8, 2, 0), (8, 2, 7)), ((8, 4, 0), (8, 4, 4)))
 #: Seconds: a ping that takes longer is slow, a clock that differs more is wrong.
 SLOW_PING, SKEW = 0.05, 1.0
 #: Seconds after which something due but not done is worth a warning, and after which nobody seems to do it.
@@ -55,6 +58,8 @@ def examine(facts: Facts) -> list[Finding]:
         _durability(server),
         _clock(facts.skew_s),
     ]
+    if any(snapshot.topics for snapshot in facts.snapshots):
+        found += _trimming(server)
     for snapshot in facts.snapshots:
         found += _namespace(snapshot)
     return found
@@ -124,9 +129,21 @@ def _clock(skew: float) -> Finding:
     return Finding("ok", "clock", text)
 
 
+def _trimming(server: Server) -> Iterator[Finding]:
+    """Some versions of Redis take XTRIM ... ACKED and cut nothing."""
+    numbers = tuple(int(part) for part in server.version.split(".")[:3] if part.isdigit())
+    if server.engine == "redis" and any(first <= numbers < mended for first, mended in TRIMS_NOTHING):
+        text = f"Redis {server.version} accepts ACKED and trims nothing; topics are cut below their oldest open entry"
+        mended = next(".".join(map(str, end)) for first, end in TRIMS_NOTHING if first <= numbers < end)
+        fix = f"all works, but one stuck event keeps all behind it; Redis {mended} or newer trims behind it, too"
+        yield Finding("warn", "trimming", text, fix)
+
+
 def _namespace(snapshot: Snapshot) -> Iterator[Finding]:
     where, workers, beats = snapshot.namespace, snapshot.of("worker"), snapshot.of("beat")
-    counts = (_many(len(snapshot.queues), "queue"), _many(len(workers), "worker"), _many(len(beats), "beat"))
+    counts = [_many(len(snapshot.queues), "queue"), _many(len(workers), "worker"), _many(len(beats), "beat")]
+    if snapshot.topics:
+        counts.append(_many(len(snapshot.topics), "topic"))
     yield Finding("ok", where, ", ".join(counts))
     for queue in snapshot.queues:
         name = f"{where}:{queue.name}"
@@ -140,11 +157,23 @@ def _namespace(snapshot: Snapshot) -> Iterator[Finding]:
         if queue.dead:
             text = _many(queue.dead, "dead letter")
             yield Finding("warn", name, text, f"streamtask dead list --namespace {where} --queue {queue.name}")
+    for topic in snapshot.topics:
+        yield from _topic(where, topic)
     for schedule in snapshot.schedules:
         if schedule.late_s is not None and schedule.late_s > LATE:
             text = f"the schedule {schedule.name} is late by {show(round(schedule.late_s))}: no beat offers it"
             level = "FAIL" if schedule.late_s > ABANDONED else "warn"
             yield Finding(level, where, text, "streamtask beat APP, or a worker with --beat")
+
+
+def _topic(where: str, topic: TopicView) -> Iterator[Finding]:
+    for problem in problems(topic):
+        of = "" if problem.group is None else f"/{problem.group}"
+        yield Finding("warn", f"{problem.topic}{of}", problem.text, problem.fix)
+    for group in topic.groups:
+        if group.dead:
+            fix = f"streamtask dead list --namespace {where} --queue {topic.name}/{group.name}"
+            yield Finding("warn", f"{topic.name}/{group.name}", _many(group.dead, "dead letter"), fix)
 
 
 def _many(number: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic_core import from_json, to_json
 
 from streamtask.message import MAX_MS, MAX_NAME, Message, Unreadable, entry_ms, read_meta, read_text
+from streamtask.message import decode as decode_task
 
 #: The fields of an entry, as they are read.
 _ID, _TYPE, _SOURCE, _CREATED, _PAYLOAD, _METADATA = (
@@ -127,6 +128,15 @@ def decode_message(entry_id: str, flat: Sequence[bytes], handler: str, *, own: b
     id, meta = read_text("id", flat[-3]), read_meta(flat[-1])
     event = decode(id, flat[:-4])
     return EventMessage(id, handler, event.payload, meta, event.meta, tuple(flat[:-4]))
+
+
+def read_entry(queue: str, entry_id: str, flat: Sequence[bytes]) -> AnyMessage:
+    """Read what stands in a queue: a task's message, or an event in a group's own queue, which is named after its type
+    here, since only the app knows the handler. Raises Unreadable.
+    """
+    if "/" not in queue:
+        return decode_task(entry_id, flat)
+    return decode_message(entry_id, flat, short_field(flat, _TYPE), own=True)
 
 
 def short_field(flat: Sequence[bytes], field: bytes) -> str:

@@ -13,17 +13,17 @@ from typing import Any, Literal
 from pydantic_core import from_json
 
 from streamtask.broker import keys as names
-from streamtask.broker.keys import GROUP, RELEASED, QueueKeys, queue_keys
+from streamtask.broker.keys import RELEASED, QueueKeys, queue_keys
 from streamtask.broker.link import Command
+from streamtask.broker.replies import is_no_group, must, pairs
 from streamtask.broker.sender import Steps
 from streamtask.broker.server import Server, answers, questions
 from streamtask.context import from_ms
 from streamtask.message import entry_ms
+from streamtask.topics import SILENT, TopicView, survey
 
 #: Ticks from here on mean that the schedule left the code (see `streamtask.beat`).
 REMOVED = 9_000_000_000_000_000
-#: Seconds for which a consumer that asks for nothing counts as alive: readers ask every few seconds.
-SILENT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Snapshot:
     queues: tuple[QueueView, ...]
     processes: tuple[ProcessView, ...]
     schedules: tuple[ScheduleView, ...]
+    topics: tuple[TopicView, ...] = ()
 
     def of(self, kind: str) -> list[ProcessView]:
         """The workers or the beats."""
@@ -96,9 +97,15 @@ def snapshot(namespace: str) -> Steps[Snapshot]:
     clock, queues = must(replies[0]), sorted(name.decode() for name in must(replies[1]))
     now = int(clock[0]) * 1000 + int(clock[1]) // 1000
     processes = yield from presences(namespace)
-    views = yield from _queues(namespace, queues, processes, now)
+    views = yield from _queues(namespace, [name for name in queues if "/" not in name], processes, now)
     plans = yield from schedules(namespace, now)
-    return Snapshot(namespace, from_ms(now), answers(replies[2:]), views, processes, plans)
+    own = [name for name in queues if "/" in name]
+    topics = yield from survey(
+        {*(yield from topic_names(namespace)), *(name.rpartition("/")[0] for name in own)},
+        own,
+        {process.consumer for process in processes},
+    )
+    return Snapshot(namespace, from_ms(now), answers(replies[2:]), views, processes, plans, topics)
 
 
 def server_time() -> Steps[int]:
@@ -107,8 +114,14 @@ def server_time() -> Steps[int]:
     return int(must(clock)[0]) * 1000 + int(clock[1]) // 1000
 
 
+def topic_names(namespace: str) -> Steps[list[str]]:
+    """The topics that anybody of the namespace published to, or reads."""
+    (found,) = yield [("SMEMBERS", names.topics(namespace))]
+    return sorted(name.decode() for name in must(found))
+
+
 def queue_names(namespace: str) -> Steps[list[str]]:
-    """The names of all queues that anybody used or serves."""
+    """The names of all queues that anybody used or serves; `topic/group` is a group's own queue."""
     (found,) = yield [("SMEMBERS", names.queues(namespace))]
     return sorted(name.decode() for name in must(found))
 
@@ -144,24 +157,17 @@ def schedules(namespace: str, now: int) -> Steps[tuple[ScheduleView, ...]]:
 def unserved(namespace: str, served: Collection[str]) -> Steps[list[tuple[str, int]]]:
     """Queues beside those `served` that have messages and no living reader; without the scan that presences need."""
     others = [name for name in (yield from queue_names(namespace)) if name not in served]
-    streams = [queue_keys(namespace, name).stream for name in others]
     if not others:
         return []
-    replies = yield [command for key in streams for command in (("XLEN", key), ("XINFO", "CONSUMERS", key, GROUP))]
+    queues = [queue_keys(namespace, name) for name in others]
+    replies = yield [c for q in queues for c in (("XLEN", q.stream), ("XINFO", "CONSUMERS", q.stream, q.group))]
     found = []
     for name, length, consumers in zip(others, replies[::2], replies[1::2], strict=True):
-        readers = [] if isinstance(consumers, Exception) else [_pairs(consumer) for consumer in consumers]
+        readers = [] if isinstance(consumers, Exception) else [pairs(consumer) for consumer in consumers]
         alive = any(reader["idle"] < SILENT * 1000 for reader in readers if reader["name"] != RELEASED.encode())
         if isinstance(length, int) and length and not alive:
             found.append((name, length))
     return found
-
-
-def must(reply: Any) -> Any:
-    """The reply; raises it when it is an error."""
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def _queues(
@@ -173,14 +179,14 @@ def _queues(
     first = yield [command for keys in all_keys for command in _counts(keys)]
     rows = [first[i : i + 6] for i in range(0, len(first), 6)]
     second = yield [c for keys, row in zip(all_keys, rows, strict=True) for c in _oldest(keys, row[5])]
-    pairs = zip(second[::2], second[1::2], strict=True)
+    heads = zip(second[::2], second[1::2], strict=True)
     views = []
-    for name, row, (unread, released) in zip(queues, rows, pairs, strict=True):
+    for name, row, (unread, released) in zip(queues, rows, heads, strict=True):
         length, dead, due, head = (must(reply) for reply in row[:4])
-        pending = 0 if _no_group(row[4]) else must(row[4])[0]
-        given_back = 0 if _no_group(row[4]) else sum(int(n) for who, n in row[4][3] or () if who == RELEASED.encode())
+        pending = 0 if is_no_group(row[4]) else must(row[4])[0]
+        given_back = 0 if is_no_group(row[4]) else sum(int(n) for who, n in row[4][3] or () if who == RELEASED.encode())
         running = pending - given_back
-        ids = [reply[0][0].decode() for reply in (unread, released) if not _no_group(reply) and reply]
+        ids = [reply[0][0].decode() for reply in (unread, released) if not is_no_group(reply) and reply]
         oldest = max(0.0, (now - min(map(entry_ms, ids))) / 1000) if ids else None
         late = (now - float(head[1])) / 1000 if head else 0.0
         workers = sum(name in process.queues for process in processes if process.kind == "worker")
@@ -195,7 +201,7 @@ def _counts(keys: QueueKeys) -> list[Command]:
         ("XLEN", keys.dead),
         ("ZCARD", keys.due),
         ("ZRANGE", keys.due, 0, 0, "WITHSCORES"),
-        ("XPENDING", keys.stream, GROUP),
+        ("XPENDING", keys.stream, keys.group),
         ("XINFO", "GROUPS", keys.stream),
     ]
 
@@ -203,23 +209,14 @@ def _counts(keys: QueueKeys) -> list[Command]:
 def _oldest(keys: QueueKeys, groups: Any) -> list[Command]:
     """The first entry that nobody has read, and the first that was given back."""
     last = "0-0"
-    if not _no_group(groups):
-        for group in map(_pairs, must(groups)):
-            if group["name"] == GROUP.encode():
+    if not is_no_group(groups):
+        for group in map(pairs, must(groups)):
+            if group["name"] == keys.group.encode():
                 last = group["last-delivered-id"].decode()
     return [
         ("XRANGE", keys.stream, f"({last}", "+", "COUNT", 1),
-        ("XPENDING", keys.stream, GROUP, "-", "+", 1, RELEASED),
+        ("XPENDING", keys.stream, keys.group, "-", "+", 1, RELEASED),
     ]
-
-
-def _no_group(reply: Any) -> bool:
-    """No worker has read this queue yet, so it has no group, or not even a stream."""
-    return isinstance(reply, Exception) and ("NOGROUP" in str(reply) or "no such key" in str(reply))
-
-
-def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _process(raw: bytes) -> ProcessView | None:

@@ -8,6 +8,7 @@ Any language can write such an entry with XADD. Unknown fields are ignored, unkn
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -35,6 +36,8 @@ MAX_MS = 253_402_300_799_999
 #: Longest id and task name that a message may carry, in characters; a longer one is unreadable.
 MAX_NAME = 256
 
+
+_ENTRY_ID = re.compile(r"[0-9]+-[0-9]+")
 
 #: The fields of a message without meta.
 _PLAIN = [b"task", b"id", b"args"]
@@ -142,6 +145,11 @@ def _is_time(text: str) -> bool:
         return datetime.fromisoformat(text).utcoffset() is not None
     except ValueError:
         return False
+
+
+def short_id(id: str) -> str:
+    """`6f2c…9a`, which commands take back. An entry's id stays whole: those of one hour begin alike."""
+    return id if len(id) <= 12 or _ENTRY_ID.fullmatch(id) else f"{id[:4]}…{id[-2:]}"
 
 
 def entry_ms(entry_id: str) -> int:

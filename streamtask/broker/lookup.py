@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from streamtask.broker.keys import GROUP, RELEASED, QueueKeys
+from streamtask.broker.keys import RELEASED, QueueKeys
 from streamtask.broker.sender import Steps
 from streamtask.context import from_ms
+from streamtask.envelope import AnyMessage, read_entry
 from streamtask.errors import SendError
-from streamtask.message import Message, Unreadable, decode
+from streamtask.message import Message, Unreadable
 
 Status = Literal["waiting", "due", "running", "done", "dead", "cancelled", "expired", "unknown"]
 #: Entries of a stream that are searched for an id at most.
@@ -80,7 +81,10 @@ def _find(keys: QueueKeys, queue: str, message_id: str, entry_id: str | None) ->
 
 
 def _at(keys: QueueKeys, queue: str, message_id: str, entry: str) -> Steps[MessageInfo]:
-    rows, entries = yield [("XPENDING", keys.stream, GROUP, entry, entry, 1), ("XRANGE", keys.stream, entry, entry)]
+    rows, entries = yield [
+        ("XPENDING", keys.stream, keys.group, entry, entry, 1),
+        ("XRANGE", keys.stream, entry, entry),
+    ]
     if isinstance(entries, Exception) or not entries:
         return MessageInfo(message_id, "unknown", queue=queue)
     return describe(queue, message_id, entries[0], [] if isinstance(rows, Exception) else rows)
@@ -105,7 +109,7 @@ def describe(queue: str, message_id: str, entry: list[Any], rows: list[Any]) -> 
     """A message that is in the stream, with its row of the pending list, if any."""
     entry_id = entry[0].decode()
     try:
-        message = decode(entry_id, entry[1])
+        message: AnyMessage = read_entry(queue, entry_id, entry[1])
     except Unreadable:
         message = Message(message_id, "?")
     held = bool(rows) and rows[0][1].decode() != RELEASED

@@ -49,7 +49,9 @@ ONCE = _load("once")
 HANDLES = _load("handles")
 HANDLED = _load("handled")
 REPLY = _load("reply")
+REWIND = _load("rewind")
+LEAVE = _load("leave")
 ALL = (
     DONE, SETTLE, RENEW, MARK, RELEASE, READ, MOVE, ENQ, DEFER, TICK, REPLAY, GC, AGREE, SWEEP, BURY, PUBLISH, TRIM,
-    IGNORE, ONCE, HANDLES, HANDLED, REPLY,
+    IGNORE, ONCE, HANDLES, HANDLED, REPLY, REWIND, LEAVE,
 )  # fmt: skip

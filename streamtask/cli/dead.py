@@ -7,15 +7,19 @@ from itertools import islice
 from typing import Any
 
 import click
+from pydantic_core import from_json
 
 from streamtask.cli.command import Command, Group, globals_of
 from streamtask.cli.dead_replay import purge_command, replay_command
 from streamtask.cli.graveyard import Graveyard, choice_of, choosing
-from streamtask.cli.text import ago, clock, indent, one_line, plural, print_json, short_id, short_task, table
+from streamtask.cli.text import ago, clock, indent, one_line, plural, print_json, short_task, table
 from streamtask.context import from_ms
 from streamtask.deadletters import DeadLetter
 from streamtask.inspector import server_time
+from streamtask.message import short_id
 
+#: Bytes that are shown of a payload which is no JSON.
+PREVIEW = 200
 #: Dead letters that `list` counts by error at most.
 COUNTED = 10_000
 
@@ -26,6 +30,7 @@ message), unknown_task, arguments, result (not storable), interrupted (a worker'
 """
 _EXAMPLES = """
 streamtask dead list --queue mail --since 2h
+streamtask dead list --queue shop:orders/search
 streamtask dead show 71aa…02
 streamtask dead replay 71aa…02
 streamtask dead replay --task send_mail --error TimeoutError --rate 20/s --dry-run
@@ -68,9 +73,11 @@ def list_command(
     click.echo(summary(kinds, len(shown)))
 
 
-@command.command("show", cls=Command, help="Show one dead letter: arguments, headers, attempts, error and traceback.")
+@command.command(
+    "show", cls=Command, help="Show one dead letter: arguments or event, headers, attempts, error and traceback."
+)
 @click.argument("id")
-@click.option("--queue", help="Only of this queue.")
+@click.option("--queue", help="Only of this queue, or TOPIC/GROUP.")
 @click.pass_context
 def show_command(ctx: click.Context, id: str, queue: str | None) -> None:
     """Print all that is known of it."""
@@ -96,7 +103,6 @@ def summary(kinds: Counter[str], shown: int) -> str:
 def lines(letter: DeadLetter, namespace: str) -> list[str]:
     """One dead letter for people."""
     meta = letter.message.meta if letter.message is not None else {}
-    args = "-" if letter.message is None else letter.message.args.decode(errors="replace")
     rows = [
         ("queue", letter.queue),
         ("died", clock(letter.at)),
@@ -104,7 +110,7 @@ def lines(letter: DeadLetter, namespace: str) -> list[str]:
         ("error", one_line(letter.error, 500)),
         ("attempts", str(letter.attempt)),
         ("deliveries", str(letter.deliveries)),
-        ("arguments", args),
+        *_content(letter),
         *((key, str(meta[key])) for key in ("headers", "scheduled_for", "parent", "root", "ttl") if key in meta),
         ("entry", f"{letter.entry_id} (was {letter.stream_id})"),
     ]
@@ -125,11 +131,35 @@ def as_json(letter: DeadLetter) -> dict[str, Any]:
     """One dead letter as an object."""
     plain = ("id", "queue", "task", "reason", "error", "error_type", "traceback", "deliveries", "attempt", "at")
     shown = {name: getattr(letter, name) for name in (*plain, "entry_id", "stream_id", "args")}
+    if letter.event is not None:
+        shown["args"], shown["event"] = as_value(letter.event.args), letter.event.event
     shown["meta"] = dict(letter.message.meta) if letter.message is not None else {}
     if letter.problem:
         shown["problem"] = letter.problem
         shown["fields"] = {n.decode(errors="replace"): v.decode(errors="replace") for n, v in _fields(letter)}
     return shown
+
+
+def _content(letter: DeadLetter) -> list[tuple[str, str]]:
+    """What it was about: a task's arguments, or an event."""
+    if letter.message is None:
+        return [("arguments", "-")]
+    args = letter.message.args
+    if letter.event is None:
+        return [("arguments", args.decode(errors="replace"))]
+    event = letter.event.event
+    told = [("event", event.id), ("source", event.source), ("created", event.created_at.isoformat())]
+    told += [("metadata", f"{name}={value}") for name, value in event.metadata.items()]
+    readable = as_value(args) is not None or args == b"null"
+    return [*told, ("payload", args.decode() if readable else f"{len(args):,} bytes, no JSON: {args[:PREVIEW]!r}")]
+
+
+def as_value(payload: bytes) -> Any:
+    """A payload's JSON; None when it is none."""
+    try:
+        return from_json(payload)
+    except ValueError:
+        return None
 
 
 def _row(letter: DeadLetter, when: str, several: bool) -> list[str]:

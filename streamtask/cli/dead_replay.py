@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from pydantic import ValidationError
@@ -20,21 +20,27 @@ from streamtask.cli.failures import FAILED, explain
 from streamtask.cli.graveyard import Graveyard, choice_of, choosing
 from streamtask.cli.options import RATE, Globals
 from streamtask.cli.progress import Progress
-from streamtask.cli.text import plural, print_json, short_id
+from streamtask.cli.text import plural, print_json
 from streamtask.deadletters import Changes, DeadLetter, NotReplayable, purge, replay, revived
-from streamtask.message import Message
+from streamtask.envelope import AnyMessage, EventMessage
+from streamtask.message import short_id
+
+if TYPE_CHECKING:
+    from streamtask.subscription import EventSignature
 
 #: Dead letters in one round trip, and refusals that are told one by one.
 BATCH, TOLD = 100, 10
 
 _REPLAY = """Send dead letters back into their queues, as new messages: attempts and `expires` count anew, unique keys
-are taken again. Name them by ID, by the options, or all by --all.
+are taken again. Those of a group on a topic go into its own queue, so that no other group gets them. Name them by ID,
+by the options, or all by --all.
 
 What cannot be read, or is refused by --validate, stays where it is; then the exit code is 1.
 """
 _REPLAY_EXAMPLES = """
 streamtask dead replay 71aa…02
 streamtask dead replay --queue mail --error TimeoutError --rate 20/s --validate --dry-run
+streamtask dead replay --queue shop:orders/search --since 1d
 streamtask dead replay 71aa…02 --set user.email='"ann@example.org"'
 """
 _PURGE = "Delete dead letters for good. Name them by ID, by the options, or all by --all."
@@ -48,7 +54,7 @@ _ALL = "All of them, when nothing else chooses."
 #: A dead letter as it can be found again: its queue and its entry id.
 Place = tuple[str, str]
 #: Makes the message that goes back; raises NotReplayable.
-Prepare = Callable[[DeadLetter], Message]
+Prepare = Callable[[DeadLetter], AnyMessage]
 
 
 @click.command("replay", cls=Command, help=_REPLAY, examples=_REPLAY_EXAMPLES)
@@ -61,10 +67,10 @@ Prepare = Callable[[DeadLetter], Message]
     envvar="STREAMTASK_DEAD_REPLAY_SET",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change an argument; VALUE is JSON, or text.",
+    help="Change an argument, or a part of the payload; VALUE is JSON, or text.",
 )
 @click.option("--rate", type=RATE, help="No faster than this: 20/s, 300/m.")
-@click.option("--validate", is_flag=True, help="Import the app, and refuse what its tasks would refuse.")
+@click.option("--validate", is_flag=True, help="Import the app, and refuse what its tasks and handlers would refuse.")
 @click.option("--force", is_flag=True, help="Take unique keys although other messages hold them.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -87,8 +93,8 @@ def replay_command(
     app = load_app(app_path(None, options.app)).app if validate else None
     what = Changes(parse_changes(changes), force)
 
-    def prepare(letter: DeadLetter) -> Message:
-        return validated(revived(letter, what), app)
+    def prepare(letter: DeadLetter) -> AnyMessage:
+        return validated(revived(letter, what), app, letter.queue)
 
     graveyard = Graveyard.open(options, choice["queue"])
     places: list[Place] = []
@@ -153,10 +159,12 @@ def chosen(
     return islice(graveyard.letters(choice_of(task, error, since)), limit)
 
 
-def validated(message: Message, app: StreamTask | None) -> Message:
-    """The message, which the app's task would take; NotReplayable when it would not."""
+def validated(message: AnyMessage, app: StreamTask | None, queue: str) -> AnyMessage:
+    """The message, which the app's task or handler would take; NotReplayable when it would not."""
     if app is None:
         return message
+    if isinstance(message, EventMessage):
+        return _handled(message, app, queue)
     task = app.tasks.get(message.task)
     if task is None:
         raise NotReplayable(f"the app {app.name} has no task {message.task!r}")
@@ -164,6 +172,18 @@ def validated(message: Message, app: StreamTask | None) -> Message:
         task.signature.load(message.args)
     except ValidationError as error:
         raise NotReplayable(f"its arguments do not fit: {explain(error)}") from None
+    return message
+
+
+def _handled(message: EventMessage, app: StreamTask, queue: str) -> EventMessage:
+    subscription = app.subscriptions.get(queue)
+    handler = subscription.handler(message.event.type) if subscription is not None else None
+    if handler is None:
+        raise NotReplayable(f"the app {app.name} has no handler of {message.event.type!r} for {queue}")
+    try:
+        cast("EventSignature", handler.signature).load(message)
+    except ValidationError as error:
+        raise NotReplayable(f"its payload does not fit: {explain(error)}") from None
     return message
 
 

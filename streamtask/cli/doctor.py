@@ -10,6 +10,7 @@ import click
 
 from streamtask.address import safe_url
 from streamtask.broker.link import CONNECTION_ERRORS, SyncLink
+from streamtask.broker.replies import must
 from streamtask.broker.sender import Sender, Steps
 from streamtask.broker.server import Server, answers, questions
 from streamtask.cli.command import Command, globals_of
@@ -19,11 +20,12 @@ from streamtask.cli.reach import TIMEOUT, check_typed, namespaces, reach
 from streamtask.cli.text import print_json
 from streamtask.doctor import Facts, Finding, examine, worst
 from streamtask.errors import SendError
-from streamtask.inspector import must, snapshot
+from streamtask.inspector import snapshot
 from streamtask.settings import load
 
 _HELP = """Check the server (reachable, version, eviction, memory, append-only file, clock), and in each namespace the
-queues, for messages that nobody works on or moves, the schedules, for ticks that no beat sends, and the dead letters.
+queues, for messages that nobody works on or moves, the topics, for groups that do not keep up, the schedules, for
+ticks that no beat sends, and the dead letters.
 
 Exit code 6 when something FAILs, 7 for warnings with --strict, 3 when Redis does not answer.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from pydantic import ValidationError
 
-from streamtask.errors import AppImportError, ConfigError, NoRedis, SendError, StreamTaskError, UnknownQueue
+from streamtask.errors import AppImportError, ConfigError, NoRedis, QueueFull, SendError, StreamTaskError, UnknownQueue
 
 #: Exit codes; 5 to 7, 70 (streamtask.supervisor.restarts) and 130 are given by the commands themselves.
 FAILED, USAGE, NO_REDIS, NO_APP, GAVE_BACK, UNFIT, DOUBTFUL, INTERRUPTED = 1, 2, 3, 4, 5, 6, 7, 130
@@ -33,6 +33,8 @@ def failure_of(error: Exception) -> Failure | None:
             return Failure(str(error), NO_APP)
         case NoRedis():
             return Failure(str(error), NO_REDIS)
+        case QueueFull():
+            return Failure(str(error), FAILED)
         case SendError(errors=errors) if not errors:
             return Failure(f"{error}\n{_WAYS_OUT}", NO_REDIS)
         case ConfigError() | UnknownQueue():

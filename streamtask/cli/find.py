@@ -10,7 +10,8 @@ from streamtask.broker.keys import QueueKeys, queue_keys
 from streamtask.broker.lookup import SEARCH_LIMIT, MessageInfo, find, parse_record
 from streamtask.broker.sender import Sender, Steps
 from streamtask.deadletters import Choice, DeadLetter, is_called, walk
-from streamtask.message import Message, Unreadable, decode
+from streamtask.envelope import AnyMessage, read_entry
+from streamtask.message import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +21,24 @@ class Found:
     info: MessageInfo
     value: bytes | None = None
     letter: DeadLetter | None = None
-    message: Message | None = None
+    message: AnyMessage | None = None
 
 
 def find_message(client: Sender, namespace: str, queues: Sequence[str], given: str) -> list[Found]:
-    """All messages that are called so. An exact id that is known ends the search; a short one may name several."""
+    """All messages that are called so. An exact id that is known ends the search, but that of an event, which several
+    groups may have; a short one may name several.
+    """
+    results: list[Found] = []
     for queue in queues:
+        if results and "/" not in queue:
+            continue
         found = _look(client, queue_keys(namespace, queue), queue, given)
         if found is not None:
-            return [found]
-    results = []
+            results.append(found)
+            if "/" not in queue:
+                break
+    if results:
+        return results
     for queue in queues:
         keys = queue_keys(namespace, queue)
         for id in sorted(client.drive(_ids_like(keys, given))):
@@ -79,7 +88,7 @@ def _value(keys: QueueKeys, queue: str, id: str) -> Steps[bytes | None]:
     return parse_record(id, queue, raw).value if isinstance(raw, bytes) else None
 
 
-def _message(keys: QueueKeys, info: MessageInfo) -> Steps[Message | None]:
+def _message(keys: QueueKeys, info: MessageInfo) -> Steps[AnyMessage | None]:
     """The message itself while it waits, runs or is due."""
     if info.status == "due":
         (body,) = yield [("HGET", keys.body, info.id)]
@@ -90,7 +99,7 @@ def _message(keys: QueueKeys, info: MessageInfo) -> Steps[Message | None]:
     else:
         return None
     try:
-        return decode(info.entry_id or info.id, fields)
+        return read_entry(info.queue or "", info.entry_id or info.id, fields)
     except Unreadable:
         return None
 

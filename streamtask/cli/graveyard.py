@@ -26,8 +26,8 @@ def choosing(fn: F) -> F:
         click.option("--limit", type=click.IntRange(1), help="At most so many, the newest first."),
         click.option("--since", type=SINCE, help="Died since then: 2h, or 2026-11-21T12:00:00Z."),
         click.option("--error", help="A part of the error (TimeoutError), or the whole reason (poison)."),
-        click.option("--task", help="The task's name, with or without its module."),
-        click.option("--queue", help="Only of this queue."),
+        click.option("--task", help="The task's name, with or without its module; or the event's type."),
+        click.option("--queue", help="Only of this queue, or TOPIC/GROUP."),
     ):
         fn = option(fn)
     return fn
@@ -73,6 +73,8 @@ class Graveyard:
             fit = same or [letter for letter in found if Choice(ids=(id,)).takes(letter)]
             if not fit:
                 raise Failure(f"{self.namespace} has no dead letter {id!r}")
+            if len(queues := sorted({letter.queue for letter in same})) > 1:  # an event that several groups gave up
+                raise Failure(f"{id!r} is dead in {', '.join(queues)}; say which by --queue", USAGE)
             if not same and len(fit) > 1:
                 raise Failure(f"{id!r} names several dead letters: {', '.join(letter.id for letter in fit)}", USAGE)
             named.update((f"{letter.queue} {letter.entry_id}", letter) for letter in fit)

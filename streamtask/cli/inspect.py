@@ -13,18 +13,23 @@ from streamtask.cli.failures import USAGE, Failure
 from streamtask.cli.reach import namespace_of, reach
 from streamtask.cli.text import ago, clock, count, plural, print_json, size, slot_counts, span, table
 from streamtask.inspector import ProcessView, QueueView, Snapshot, snapshot
+from streamtask.topics import TopicView, problems
 
-_HELP = """Show the queues of a namespace, its workers and beats, and its schedules; or one QUEUE or WORKER by its name.
+_HELP = """Show the queues of a namespace, the groups on its topics, its workers and beats, and its schedules; or one
+QUEUE, TOPIC or WORKER by its name.
 
 \b
 WAITING  messages that no worker holds          DUE     wait for their time (countdown, eta, retry)
 RUNNING  held by workers, read ahead included   DEAD    failed for good: streamtask dead list
 OLDEST   how long the first of them waits
+LAG      events that the group has not got      PENDING got, and not done with
+RETRY    failed, and in the group's own queue to be tried again
 """
 _EXAMPLES = """
 streamtask inspect                             the only namespace of this Redis
 streamtask inspect --namespace shop --watch    again every second
 streamtask inspect queue mail
+streamtask inspect topic shop:orders
 streamtask inspect --format json | jq '.queues[] | select(.waiting > 1000)'
 """
 #: Seconds between two looks of --watch.
@@ -32,7 +37,7 @@ EVERY = 1.0
 
 
 @click.command("inspect", cls=Command, help=_HELP, examples=_EXAMPLES)
-@click.argument("kind", type=click.Choice(["queue", "worker"]), required=False)
+@click.argument("kind", type=click.Choice(["queue", "worker", "topic"]), required=False)
 @click.argument("name", required=False)
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 @click.pass_context
@@ -57,11 +62,13 @@ def command(ctx: click.Context, kind: str | None, name: str | None, watch: bool)
 
 
 def lines(seen: Snapshot, kind: str | None = None, name: str | None = None) -> list[str]:
-    """The whole picture, or one queue or worker of it."""
-    queues, processes = chosen(seen, kind, name)
+    """The whole picture, or one queue, topic or worker of it."""
+    queues, processes, topics = chosen(seen, kind, name)
     blocks = [[header(seen)]]
-    if kind != "worker":
+    if kind not in ("worker", "topic") and (queues or not topics):
         blocks.append(queue_table(queues))
+    if topics:
+        blocks.append(topic_table(topics))
     if processes:
         blocks.append(process_table(processes, seen.now))
     if seen.schedules and kind is None:
@@ -69,20 +76,30 @@ def lines(seen: Snapshot, kind: str | None = None, name: str | None = None) -> l
     return [line for i, block in enumerate(blocks) for line in (["", *block] if i > 1 else block)]
 
 
-def chosen(seen: Snapshot, kind: str | None, name: str | None) -> tuple[Sequence[QueueView], Sequence[ProcessView]]:
+Chosen = tuple[Sequence[QueueView], Sequence[ProcessView], Sequence[TopicView]]
+
+
+def chosen(seen: Snapshot, kind: str | None, name: str | None) -> Chosen:
     """What was asked for; Failure (usage) when it is not there."""
     if kind == "queue":
         queues = [queue for queue in seen.queues if queue.name == name]
         if not queues:
             raise Failure(f"{seen.namespace} has no queue {name!r}; it has {_all(q.name for q in seen.queues)}", USAGE)
-        return queues, [process for process in seen.processes if name in process.queues]
+        return queues, [process for process in seen.processes if name in process.queues], ()
+    if kind == "topic":
+        topics = [topic for topic in seen.topics if topic.name == name]
+        if not topics:
+            known = _all(topic.name for topic in seen.topics)
+            raise Failure(f"{seen.namespace} has no topic {name!r}; it has {known}", USAGE)
+        of = f"{name}/"
+        return (), [process for process in seen.processes if any(q.startswith(of) for q in process.queues)], topics
     if kind == "worker":
         found = [process for process in seen.processes if process.consumer.startswith(name or "")]
         if not found:
             known = _all(process.consumer for process in seen.processes)
             raise Failure(f"{seen.namespace} has no worker {name!r}; it has {known}", USAGE)
-        return (), found
-    return seen.queues, seen.processes
+        return (), found, ()
+    return seen.queues, seen.processes, seen.topics
 
 
 def header(seen: Snapshot) -> str:
@@ -111,13 +128,32 @@ def queue_table(queues: Sequence[QueueView]) -> list[str]:
     return table(["QUEUE", "WAITING", "RUNNING", "DUE", "DEAD", "OLDEST", "WORKERS"], rows, " rrrrr ")
 
 
+def topic_table(topics: Sequence[TopicView]) -> list[str]:
+    """A line a group; of a topic that nobody reads, one that says so."""
+    rows = []
+    for topic in topics:
+        notes: dict[str | None, str] = {}
+        for problem in problems(topic):
+            notes[problem.group] = notes.get(problem.group, "") + f"  ! {problem.short}"
+        for group in topic.groups:
+            lag = f"{count(group.lag)}{'' if group.lag_exact else '+'}"
+            numbers = (lag, *map(count, (group.pending, group.waiting + group.due, group.dead)))
+            readers = f"{group.consumers}{notes.get(group.name, '')}"
+            rows.append([topic.name, group.name, *numbers, span(group.oldest_s), readers])
+        if None in notes:
+            rows.append(
+                [topic.name, "-", count(topic.entries), "-", "-", "-", span(topic.first_age_s), f"0{notes[None]}"]
+            )
+    return table(["TOPIC", "GROUP", "LAG", "PENDING", "RETRY", "DEAD", "OLDEST", "CONSUMERS"], rows, "  rrrrr ")
+
+
 def process_table(processes: Sequence[ProcessView], now: datetime) -> list[str]:
     """A line a worker or beat."""
     rows = []
     for process in sorted(processes, key=lambda process: (process.kind != "worker", process.consumer)):
         slots = slot_counts(process.slots)
         running = "-" if process.running is None else count(process.running)
-        serves = " ".join(process.queues) or (
+        serves = " ".join(dict.fromkeys(process.queues)) or (
             f"{process.schedules} schedules" if process.schedules is not None else "-"
         )
         rows.append([process.consumer, process.kind, running, slots or "-", ago(process.started_at, now), serves])
@@ -136,12 +172,13 @@ def schedule_table(seen: Snapshot) -> list[str]:
 
 def as_json(seen: Snapshot, kind: str | None = None, name: str | None = None) -> dict[str, object]:
     """The same as one object."""
-    queues, processes = chosen(seen, kind, name)
+    queues, processes, topics = chosen(seen, kind, name)
     return {
         "namespace": seen.namespace,
         "now": seen.now,
         "redis": seen.server,
         "queues": list(queues),
+        "topics": list(topics),
         "workers": [process for process in processes if process.kind == "worker"],
         "beats": [process for process in processes if process.kind == "beat"],
         "schedules": list(seen.schedules) if kind is None else [],

@@ -17,7 +17,8 @@ from streamtask.cli.text import clock, indent, one_line, print_json
 from streamtask.context import from_ms
 from streamtask.inspector import queue_names
 
-_HELP = """Show one message: waiting, due, running, done, dead, cancelled or expired, with its attempts and errors.
+_HELP = """Show one message: waiting, due, running, done, dead, cancelled or expired, with its attempts and errors; or
+an event that failed, in each group that has it in its own queue or among its dead letters.
 
 ID is a message's id, in full or short as tables print it (6f2c…9a, 6f2c...9a, 6f2c), or the id of its stream entry.
 Of a message that is done only its result is kept, for the task's result_ttl.
@@ -40,13 +41,14 @@ def command(ctx: click.Context, id: str) -> None:
     if not found:
         text = f"nothing is known of a message {id!r} in {namespace}: it is done and its result over, or it never was"
         raise Failure(text)
-    if len(found) > 1:
+    if len({one.info.id for one in found}) > 1:
         names = "\n".join(f"  {one.info.id}  {one.info.task or ''}" for one in found)
         raise click.UsageError(f"{id!r} names several messages:\n{names}")
     if options.json:
-        print_json({"message": as_json(found[0])})
-    else:
-        click.echo("\n".join(lines(found[0], namespace)))
+        print_json({"message": as_json(found[0]), "others": [as_json(one) for one in found[1:]]})
+        return
+    for one in found:
+        click.echo("\n".join(lines(one, namespace)))
 
 
 def lines(found: Found, namespace: str) -> list[str]:
@@ -75,8 +77,8 @@ def lines(found: Found, namespace: str) -> list[str]:
     if info.traceback:
         shown += ["", indent(info.traceback, "    ")]
     if found.letter is not None:
-        shown += ["", f"  more       streamtask dead show {info.id} --namespace {namespace}"]
-        shown += [f"  again      streamtask dead replay {info.id} --namespace {namespace}"]
+        where = f"{info.id} --namespace {namespace}" + (f" --queue {info.queue}" if "/" in (info.queue or "") else "")
+        shown += ["", f"  more       streamtask dead show {where}", f"  again      streamtask dead replay {where}"]
     return shown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -74,11 +74,6 @@ def clock(moment: datetime | None, none: str = "-") -> str:
     return none if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}Z"
 
 
-def short_id(id: str) -> str:
-    """`6f2c…9a`; commands take it back."""
-    return id if len(id) <= 12 else f"{id[:4]}…{id[-2:]}"
-
-
 def short_task(task: str | None) -> str:
     """A task's own name, without its module."""
     return task.rpartition(".")[2] if task else "?"
@@ -102,7 +97,9 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):  # one that is no dict, such as metadata that nobody may change
+        return dict(value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)

@@ -17,7 +17,7 @@ from streamtask.logs import LogReporter
 from streamtask.supervisor import Limits, Parent
 from streamtask.worker import WorkerOptions, processors
 
-_HELP = """Run the tasks of APP: from all its queues, or those named by -Q.
+_HELP = """Run the tasks of APP: from all its queues, or those named by -Q; and handle the events of its groups.
 
 A message is held by a lease that is renewed while its task runs, and goes to another worker when this one dies. The
 first Ctrl-C or SIGTERM lets running tasks end (--grace), the second stops at once and gives them back.
@@ -57,6 +57,7 @@ STREAMTASK_WORKER_CONCURRENCY=20 streamtask worker    each option has its variab
 )
 @click.option("-Q", "--queues", multiple=True, metavar="NAMES", help="Only these queues, with commas or repeated.")
 @click.option("-X", "--exclude-queues", multiple=True, metavar="NAMES", help="All queues but these.")
+@click.option("--topics/--no-topics", default=True, help="Handle events, too.  [default: if the app has handlers]")
 @click.option("--beat", is_flag=True, help="Send what is scheduled, too; no harm beside other beats.")
 @click.option(
     "--prefetch", type=DURATION, default="100ms", show_default=True, help="Read ahead this much work, in time."
@@ -92,6 +93,7 @@ def command(
     processes: int | None,
     queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
+    topics: bool,
     beat: bool,
     prefetch: float,
     lease: float,
@@ -123,6 +125,7 @@ def command(
         children=children or max(1, processors() // (processes or 1)),
         queues=names(queues),
         exclude=names(exclude_queues),
+        topics=topics,
         prefetch=prefetch,
         lease=lease,
         grace=grace,
@@ -158,7 +161,10 @@ def check_queues(loaded: Loaded, options: WorkerOptions) -> None:
     """Raise UnknownQueue, which says what was meant, for a queue that the app has not; UsageError when none is left."""
     for name in (*options.queues, *options.exclude):
         loaded.app.post.keys(name)
+    if options.topics and loaded.app.subscriptions:
+        return
     every = options.queues or tuple(task.queue for task in loaded.app.tasks.values())
-    topics = options.topics and loaded.app.subscriptions
-    if not set(every) - set(options.exclude) and not topics:
+    if not every:
+        raise click.UsageError("--no-topics leaves nothing to serve: the app has event handlers and no tasks")
+    if not set(every) - set(options.exclude):
         raise click.UsageError("-X leaves no queue to serve")

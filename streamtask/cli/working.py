@@ -176,4 +176,9 @@ class Working:
         except ResponseError:
             return []  # a command is forbidden to us: then we cannot know
         fix = "streamtask worker APP -Q"
-        return [f'queue "{name}" has {plural(n, "message")} and no worker ({fix} {name})' for name, n in found]
+        return [
+            f'"{name}" has {plural(n, "event")} to try again and no worker (start one with its handler)'
+            if "/" in name
+            else f'queue "{name}" has {plural(n, "message")} and no worker ({fix} {name})'
+            for name, n in found
+        ]

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from streamtask.duration import show
 from streamtask.logs.writer import LogWriter
+from streamtask.message import short_id
 from streamtask.tasklog import TASK_FIELDS
 from streamtask.worker.report import Reporter
 
@@ -187,7 +188,7 @@ class LogReporter(LogWriter, Reporter):
 def short(task: str | None, id: str) -> str:
     """`daily_summary 6f2c…9a`."""
     name = task.rpartition(".")[2] if task else "?"
-    return f"{name} {id if len(id) <= 12 else f'{id[:4]}…{id[-2:]}'}"
+    return f"{name} {short_id(id)}"
 
 
 def _indented(text: str) -> str:

@@ -11,6 +11,7 @@ import redis
 from streamtask.broker.server import Server
 from streamtask.doctor import Facts, examine, worst
 from streamtask.inspector import ProcessView, QueueView, ScheduleView, Snapshot
+from streamtask.topics import GroupView, TopicView
 from tests.cli.kit import invoke, ok, ok_json
 from tests.servers import StartServer
 
@@ -37,6 +38,15 @@ def with_namespace(queue: QueueView = QUEUE, schedule: ScheduleView = SCHEDULE) 
     return replace(FACTS, snapshots=[Snapshot("shop", NOW, SERVER, (queue,), (worker,), (schedule,))])
 
 
+def with_topic(version: str = "8.6.3", **changes: object) -> Facts:
+    group = replace(GroupView("g", "9999999-0", 5, True, 1, consumers=1), **changes)  # type: ignore[arg-type]
+    topic = TopicView("t", 9, "1-0", 1.0, "9999999-0", 1.0, 100, (group,))
+    facts = with_namespace()
+    (snapshot,) = facts.snapshots
+    server = replace(SERVER, version=version)
+    return replace(facts, server=server, snapshots=[replace(snapshot, topics=(topic,))])
+
+
 def test_all_is_well() -> None:
     assert found(FACTS) == {}
     assert found(with_namespace()) == {}
@@ -47,6 +57,21 @@ def test_all_is_well() -> None:
     ("facts", "expected"),
     [
         (with_server(policy="allkeys-lru"), {"eviction": "FAIL"}),
+        (with_topic(), {}),
+        (with_topic(consumers=0), {"t/g": "warn"}),
+        (with_topic(consumers=0, lag=0, pending=0), {}),
+        (with_topic(lag=20_000), {"t/g": "warn"}),
+        (with_topic(lag=10_000, lag_exact=False), {"t/g": "warn"}),
+        (with_topic(oldest_pending="1-0", holder="w"), {"t/g": "warn"}),
+        (with_topic(lost=1), {"t/g": "warn"}),
+        (with_topic(dead=1), {"t/g": "warn"}),
+        (with_topic(left=True, lag=0), {"t": "warn"}),
+        (with_topic(version="8.4.3"), {"trimming": "warn"}),
+        (with_topic(version="8.2.6"), {"trimming": "warn"}),
+        (with_topic(version="8.4.4"), {}),
+        (with_topic(version="8.2.7"), {}),
+        (with_topic(version="8.3.9"), {}),
+        (with_server(version="8.4.3"), {}),
         (with_server(policy="volatile-ttl"), {"eviction": "FAIL"}),
         (replace(with_server(policy="allkeys-lru"), allow_eviction=True), {"eviction": "warn"}),
         (with_server(policy=None), {"eviction": "warn"}),

@@ -254,8 +254,8 @@ REPLAY = mutants(
     ("its own lock", "if holder and holder ~= ARGV[2] then", "if holder then", "test_its_own_lock_does_not_refuse_it"),
     (
         "force",
-        "if KEYS[4] and ARGV[4] ~= '1' then",
-        "if KEYS[4] then",
+        "if lock and ARGV[4] ~= '1' then",
+        "if lock then",
         "test_a_lock_that_another_holds_refuses_unless_forced",
     ),
     (
@@ -267,9 +267,15 @@ REPLAY = mutants(
     ("the dead letter goes", "redis.call('XDEL', KEYS[1], ARGV[1])\n", "", "test_twice_is_once"),
     (
         "the lock is taken again",
-        "if KEYS[4] then redis.call('SET', KEYS[4], ARGV[2], 'PX', ARGV[3]) end",
+        "if lock then redis.call('SET', lock, ARGV[2], 'PX', ARGV[3]) end",
         "",
         "test_its_lock_is_taken_again",
+    ),
+    (
+        "an event is found while it waits",
+        "if where then redis.pcall('HSET', where, ARGV[2], entry) end",
+        "",
+        "test_an_event_is_found_until_it_is_done",
     ),
     (
         "the record of the failure goes",
@@ -279,8 +285,8 @@ REPLAY = mutants(
     ),
     (
         "OOM is told: nothing is written first",
-        "if KEYS[4] and ARGV[4] ~= '1' then",
-        "redis.call('XACK', KEYS[2], 'workers', '0-1')\nif KEYS[4] and ARGV[4] ~= '1' then",
+        "if lock and ARGV[4] ~= '1' then",
+        "redis.call('XACK', KEYS[2], 'workers', '0-1')\nif lock and ARGV[4] ~= '1' then",
         "test_full_memory_leaves_the_dead_letter",
     ),
 )

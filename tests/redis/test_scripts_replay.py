@@ -70,6 +70,13 @@ def test_a_lock_that_another_holds_refuses_unless_forced(stage: Stage) -> None:
     assert stage("GET", LOCK) == b"m"
 
 
+def test_an_event_is_found_until_it_is_done(stage: Stage) -> None:
+    dead = bury(stage)
+    names = [stage.keys.dead, stage.keys.stream, stage.keys.result("m"), stage.keys.where]
+    entry = stage.run(REPLAY, names, dead, "m", LONG, "event", *FIELDS)
+    assert stage("HGETALL", stage.keys.where) == [b"m", entry]
+
+
 def test_its_own_lock_does_not_refuse_it(stage: Stage) -> None:
     dead = bury(stage)
     stage("SET", LOCK, "m", "PX", LONG)
