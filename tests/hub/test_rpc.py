@@ -212,6 +212,17 @@ def test_what_http_says_of_other_requests(hub: Hub) -> None:
     assert hub.rpc("Publish", unknown, **{"connect-protocol-version": "1"}).status_code == 200
 
 
+@pytest.mark.parametrize("body", [b"[", b'{"stream":[', b'{"event":{"metadata":{"a":', b'{"x":', b"[[1],"])
+def test_depth_ends_no_process(hub: Hub, body: bytes) -> None:
+    for content in (body * 50_000, body + b"[" * 100_000 + b"]" * 100_000):
+        answer = hub.http.post(f"{MQHUB}/Publish", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+        assert len(answer.content) < 500
+    for content in (b"\x1b" * 100_000, b"\x12\xff\xff\x03" * 50_000):
+        assert hub.http.post(CALL, content=content, headers=PROTO).status_code == 400
+    assert hub.http.get("/health").status_code == 200
+
+
 def test_streams_that_are_not_for_events(hub: Hub) -> None:
     own = "is streamtask's own; events do not go there"
     assert hub.redis.sismember("shop:queues", "default")
