@@ -28,7 +28,7 @@ def test_health_follows_redis_and_publishing_comes_back(
     broken: Callable[..., Server], hubs: Callable[..., Hub]
 ) -> None:
     server = broken(appendonly="yes")
-    hub = hubs(server.url)
+    hub = hubs(server.url, STREAMTASK_SEND_TIMEOUT="300ms")
     assert hub.publish().status_code == 200
     server.stop()
     down = hub.http.get("/health")
