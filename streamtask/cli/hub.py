@@ -25,6 +25,7 @@ from streamtask.cli.failures import FAILED, USAGE, Failure
 from streamtask.cli.options import SIZE, Globals
 from streamtask.cli.reach import check_typed, place
 from streamtask.cli.worker import names
+from streamtask.errors import StreamTaskError
 from streamtask.logs import LogReporter
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         max_event=given["max_event"],
         max_waits=given["max_waits"],
     )
+    settings.check()
     return settings
 
 
@@ -171,15 +173,20 @@ async def _serve(app: StreamTask, tasks: bool, settings: Settings, report: LogRe
         hub.stop()
 
     serve.Signals(drain, lambda: hub.stop(now=True)).install()
-    server = await hub.probe()
-    warnings = serve.check_eviction(app, server) + _warnings(settings)
     try:
+        server = await hub.probe()
+        warnings = serve.check_eviction(app, server) + _warnings(settings)
         sockets = module.listen(settings.host, settings.environment.port)
+        _say_start(app, tasks, settings, server, sockets, report)
+        serve.warn(report, warnings)
+        await hub.serve(sockets)
     except OSError as error:
-        raise Failure(f"cannot listen on {settings.host}:{settings.environment.port}: {error.strerror}") from None
-    _say_start(app, tasks, settings, server, sockets, report)
-    serve.warn(report, warnings)
-    await hub.serve(sockets)
+        if isinstance(error, StreamTaskError):  # Redis, of which the text says what to do
+            raise
+        where = f"{settings.host}:{settings.environment.port}"
+        raise Failure(f"cannot listen on {where}: {error.strerror or error}") from None
+    finally:
+        await app.aclose()
     report.event("hub.stopped", logging.INFO, "stopped")
     return 0
 

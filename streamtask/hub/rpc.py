@@ -18,6 +18,7 @@ from connectrpc.server import ConnectASGIApplication, Endpoint
 
 from streamtask.hub import protos
 from streamtask.hub.access import Access
+from streamtask.hub.codecs import codecs
 from streamtask.hub.exchange import EXCHANGE
 from streamtask.hub.refusal import Refusal
 
@@ -42,6 +43,7 @@ class Procedures(ConnectASGIApplication[Any]):
             endpoints=lambda _: endpoints,
             interceptors=[_Admission(access, open_to_all)],
             read_max_bytes=max_body,
+            codecs=codecs(),
         )
 
 

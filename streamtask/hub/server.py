@@ -40,14 +40,13 @@ logger = logging.getLogger("streamtask.hub")
 class Hub:
     """A hub for the streams of the app's Redis. `tasks`: may callers send the app's tasks?
 
-    Raises ConfigError for settings that cannot work, before anything is connected.
+    Nothing is connected before `probe`; the app's connections are closed by who made it.
     """
 
     def __init__(self, app: StreamTask, settings: Settings, report: LogReporter, *, tasks: bool) -> None:
-        settings.check()
         environment = settings.environment
         app.post.sender = Sender(app.post.address, app.namespace, app.post.settings.send_timeout, environment.pool_size)
-        self._app, self._settings = app, settings
+        self._settings = settings
         self._tokens = Tokens(settings.tokens) if settings.tokens is not None else None
         self._metrics, self._waits = Metrics(), Waits(settings.max_waits)
         self._redis = Redis(app, settings.stream_limits)
@@ -81,7 +80,6 @@ class Hub:
                 await keeper
             await self._waits.close()
             self._log.flush()
-            await self._app.aclose()
 
     def stop(self, *, now: bool = False) -> None:
         """Take no new requests and end; `now`: without waiting for those that are being served."""

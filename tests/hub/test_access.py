@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from connectrpc.client import ConnectClient
+from connectrpc.client import ConnectClientSync
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.protocol import ProtocolType
@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from streamtask.errors import ConfigError
 from streamtask.hub import tokens
 from streamtask.hub.tokens import Tokens
-from tests.cli.kit import environment
+from tests.cli.kit import environment, invoke
 from tests.hub.kit import CALL, EVENT, MQHUB, Hub, refused
 from tests.hub.wire import method
 from tests.servers import Server
@@ -79,6 +79,13 @@ def test_tokens(hub_server: Server, hubs: Callable[..., Hub], file: Callable[...
     ):
         assert hub.http.post(path, json=body).status_code == 401
         assert hub.http.post(path, json=body, headers=bearer(backend)).status_code == status
+    publish = method("Publish")
+    with (
+        ConnectClientSync(hub.address, protocol=ProtocolType.GRPC_WEB) as client,
+        pytest.raises(ConnectError) as caught,
+    ):
+        client.execute_unary(request=publish.input(stream="x"), method=publish)
+    assert caught.value.code is Code.UNAUTHENTICATED
     assert hub.http.get("/health").status_code == hub.rpc("HealthCheck", {}).status_code == 200
     assert hub.http.get("/v1/openapi.json").status_code == 200
     assert hub.http.get("/metrics").status_code == 401
@@ -100,18 +107,6 @@ def _reload(hub: Hub, file: Callable[..., str], tmp_path: Path) -> None:
     hub.popen.send_signal(signal.SIGHUP)
     eventually(lambda: "the tokens that were known stay" in hub.log.read_text())
     assert hub.rpc("Publish", asked, **bearer(late)).status_code == 200
-
-
-async def test_grpc_web_is_told_in_its_own_way(
-    hub_server: Server, hubs: Callable[..., Hub], file: Callable[..., str], tmp_path: Path
-) -> None:
-    file("backend", ["*"], [])
-    hub = hubs(hub_server.url, "--token-file", str(tmp_path / "hub.tokens"))
-    publish = method("Publish")
-    async with ConnectClient(hub.address, protocol=ProtocolType.GRPC_WEB) as client:
-        with pytest.raises(ConnectError) as caught:
-            await client.execute_unary(request=publish.input(stream="x"), method=publish)
-    assert caught.value.code is Code.UNAUTHENTICATED
 
 
 def test_names_in_client_certificates(hub_server: Server, hubs: Callable[..., Hub], tmp_path: Path) -> None:
@@ -146,32 +141,35 @@ def test_names_in_client_certificates(hub_server: Server, hubs: Callable[..., Hu
     assert {one.get("caller") for one in hub.events("hub.request")} <= {"backend.alt", None}
 
 
-def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A hub that is to refuse its start."""
-    command = [sys.executable, "-m", "streamtask", "hub", *args]
-    return subprocess.run(command, env=environment(**env), capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize(
+    ("args", "env", "text"),
+    [
+        (["--host", "0.0.0.0"], {}, "give --token-file or --tls-client-ca, or --insecure"),
+        ([], {"CONNECT_PORT": "95oo"}, "CONNECT_PORT='95oo' is no number"),
+        ([], {"LOG_LEVEL": "loud"}, "LOG_LEVEL='loud' is no level"),
+        (["--allow-peer", "x"], {}, "--allow-peer needs both --tls-cert and --tls-key"),
+    ],
+)
+def test_usage_that_cannot_be(args: list[str], env: dict[str, str], text: str) -> None:
+    done = invoke("redis://127.0.0.1:1", "hub", *args, **env)
+    assert (done.exit_code, text in done.output) == (2, True), done.output
 
 
-def test_what_refuses_to_start(hub_server: Server, tmp_path: Path) -> None:
-    for args, env, code, text in (
-        (["--host", "0.0.0.0"], {}, 2, "give --token-file or --tls-client-ca, or --insecure"),
-        ([], {"CONNECT_PORT": "95oo"}, 2, "CONNECT_PORT='95oo' is no number"),
-        (["--url", f"unix://{tmp_path}/none"], {}, 3, "did not answer"),
+def test_what_cannot_start(usual_hub: Hub, hub_server: Server) -> None:
+    port = usual_hub.address.rpartition(":")[2]
+    for args, code, text in (
+        (["--url", "unix:///tmp/no-such-socket"], 3, "did not answer"),
+        (["--url", hub_server.url, "--port", port], 1, f"cannot listen on 127.0.0.1:{port}: Address already in use"),
     ):
-        url = [] if "--url" in args else ["--url", hub_server.url]
-        done = run(*url, *args, **env)
+        command = [sys.executable, "-m", "streamtask", "hub", *args]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, text in done.stderr) == (code, True), done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken(hub_server: Server, usual_hub: Hub) -> None:
-    done = run("--url", hub_server.url, "--port", usual_hub.address.rpartition(":")[2])
-    assert (done.returncode, "Address already in use" in done.stderr) == (1, True), done.stderr
-
-
 def test_the_command_that_makes_tokens(tmp_path: Path) -> None:
-    done = run("token", "backend", "--stream", "alt:*", "--task", "mail.*")
-    assert done.returncode == 0
+    done = invoke("", "hub", "token", "backend", "--stream", "alt:*", "--task", "mail.*")
+    assert done.exit_code == 0
     (tmp_path / "t").write_text(done.stdout)
     token = done.stderr.splitlines()[-1]
     caller = Tokens(tmp_path / "t").find(token)

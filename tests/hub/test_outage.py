@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-import httpx
 import pytest
 import redis
 
 from tests.conftest import missing
-from tests.hub.kit import EVENT, MQHUB, Hub, refused
+from tests.hub.kit import EVENT, Hub, refused
 from tests.servers import Server, StartServer, available
 from tests.support import eventually
 
@@ -29,7 +28,7 @@ def test_health_follows_redis_and_publishing_comes_back(
     broken: Callable[..., Server], hubs: Callable[..., Hub]
 ) -> None:
     server = broken(appendonly="yes")
-    hub = hubs(server.url)
+    hub = hubs(server.url, STREAMTASK_SEND_TIMEOUT="300ms")
     assert hub.publish().status_code == 200
     server.stop()
     down = hub.http.get("/health")
@@ -71,7 +70,7 @@ def until_full(write: Callable[[], object]) -> None:
 def test_a_full_redis_is_trimmed_and_takes_events_again(
     broken: Callable[..., Server], hubs: Callable[..., Hub]
 ) -> None:
-    server = broken(maxmemory="24mb", maxmemory_policy="noeviction")
+    server = broken(maxmemory="12mb", maxmemory_policy="noeviction")
     link = redis.Redis.from_url(server.url)
     link.xgroup_create(ARTICLES, "stalled", "0", mkstream=True)
     link.xadd(ARTICLES, {"event_id": "first"})
@@ -83,7 +82,7 @@ def test_a_full_redis_is_trimmed_and_takes_events_again(
     limits = {"STREAM_MAX_LEN": "50", "STREAM_HARD_MAX_LEN": "100"}
     hub = hubs(server.url, **limits, STREAM_TRIM_INTERVAL_SECONDS="3600")
     length = link.xlen(ARTICLES)
-    assert length > 500
+    assert length > 200
     assert refused(hub.publish("alt:events:index")) == (503, "unavailable", "failed to publish event")
     keeping = hubs(server.url, **limits, STREAM_TRIM_INTERVAL_SECONDS="1")
     eventually(lambda: hub.publish("alt:events:index").status_code == 200)
@@ -91,36 +90,3 @@ def test_a_full_redis_is_trimmed_and_takes_events_again(
     assert hub.publish().status_code == 200
     eventually(lambda: "entries given up that some group had not done with" in keeping.log.read_text())
     link.close()
-
-
-def test_what_failed_of_a_batch_is_in_the_details(broken: Callable[..., Server], hubs: Callable[..., Hub]) -> None:
-    from base64 import b64decode
-
-    from streamtask.hub import protos
-
-    server = broken()
-    hub = hubs(server.url)
-    hub.redis.set("alt:no-stream", "x")
-    answer = hub.rpc("PublishBatch", {"stream": "alt:no-stream", "events": [EVENT, EVENT]})
-    assert refused(answer) == (503, "unavailable", "2 of 2 events failed to publish")
-    (detail,) = answer.json()["details"]
-    assert detail["type"] == "services.mqhub.v1.PublishBatchResponse"
-    said = protos.message(detail["type"]).from_binary(b64decode(detail["value"] + "=="))
-    assert (said.message_ids, said.success_count, said.failure_count) == (["", ""], 0, 2)
-    assert [(one.index, one.error_message) for one in said.errors] == [
-        (0, "failed to publish event"),
-        (1, "failed to publish event"),
-    ]
-    assert "WRONGTYPE" not in answer.text
-    assert "WRONGTYPE" in eventually(lambda: hub.log.read_text().partition("not published")[2])
-
-
-def test_a_stop_takes_no_more_and_ends_in_order(broken: Callable[..., Server], hubs: Callable[..., Hub]) -> None:
-    hub = hubs(broken().url)
-    idle = httpx.Client(base_url=hub.address, trust_env=False)  # a connection that does nothing holds up nobody
-    assert idle.get("/health").status_code == 200
-    assert hub.stop() == 0
-    assert hub.events("hub.stopped")
-    with pytest.raises(httpx.TransportError):
-        idle.post(f"{MQHUB}/HealthCheck", json={})
-    idle.close()

@@ -102,6 +102,22 @@ def test_one_bad_event_of_a_batch_writes_nothing(hub: Hub) -> None:
     assert not hub.redis.exists("alt:events:articles")
 
 
+def test_what_failed_of_a_batch_is_in_the_details(hub: Hub) -> None:
+    hub.redis.set("alt:no-stream", "x")
+    answer = hub.rpc("PublishBatch", {"stream": "alt:no-stream", "events": [EVENT, EVENT]})
+    assert refused(answer) == (503, "unavailable", "2 of 2 events failed to publish")
+    (detail,) = answer.json()["details"]
+    assert detail["type"] == "services.mqhub.v1.PublishBatchResponse"
+    said = protos.message(detail["type"]).from_binary(base64.b64decode(detail["value"] + "=="))
+    assert (said.message_ids, said.success_count, said.failure_count) == (["", ""], 0, 2)
+    assert [(one.index, one.error_message) for one in said.errors] == [
+        (0, "failed to publish event"),
+        (1, "failed to publish event"),
+    ]
+    assert "WRONGTYPE" not in answer.text
+    assert "WRONGTYPE" in eventually(lambda: hub.log.read_text().partition("not published")[2])
+
+
 def test_a_group_is_made_with_its_stream_once_or_twice(hub: Hub) -> None:
     asked = {"stream": "alt:events:articles", "group": "search-indexer-group", "startId": "0"}
     for _ in range(2):
@@ -196,6 +212,17 @@ def test_what_http_says_of_other_requests(hub: Hub) -> None:
     assert hub.rpc("Publish", unknown, **{"connect-protocol-version": "1"}).status_code == 200
 
 
+@pytest.mark.parametrize("body", [b"[", b'{"stream":[', b'{"event":{"metadata":{"a":', b'{"x":', b"[[1],"])
+def test_depth_ends_no_process(hub: Hub, body: bytes) -> None:
+    for content in (body * 50_000, body + b"[" * 100_000 + b"]" * 100_000):
+        answer = hub.http.post(f"{MQHUB}/Publish", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+        assert len(answer.content) < 500
+    for content in (b"\x1b" * 100_000, b"\x12\xff\xff\x03" * 50_000):
+        assert hub.http.post(CALL, content=content, headers=PROTO).status_code == 400
+    assert hub.http.get("/health").status_code == 200
+
+
 def test_streams_that_are_not_for_events(hub: Hub) -> None:
     own = "is streamtask's own; events do not go there"
     assert hub.redis.sismember("shop:queues", "default")
@@ -240,6 +267,8 @@ def test_metrics_keep_their_names_and_their_number(hub: Hub) -> None:
         hub.rpc("GetStreamInfo", {"stream": f"alt:{n}"})
     for n in range(103):
         hub.publish(f"alt:metrics:{n}", source="")
+    hub.rpc("PublishBatch", {"stream": "alt:events:articles", "events": [EVENT] * 1001})
+    hub.rpc("PublishBatch", {"stream": "alt:events:articles", "events": [EVENT]})
     text = hub.http.get("/metrics").text
     assert 'mqhub_publish_total{status="error",stream="_other"}' in text
     assert text.count("mqhub_publish_total{") <= 202
@@ -247,7 +276,7 @@ def test_metrics_keep_their_names_and_their_number(hub: Hub) -> None:
         assert family in text
     assert 'mqhub_errors_total{error_type="batch_too_large",operation="publish_batch"}' in text
     assert 'mqhub_errors_total{error_type="invalid",operation="publish"}' in text
-    assert 'error_type="redis_error"' not in text
+    assert 'mqhub_errors_total{error_type="redis_error",operation="publish"}' not in text
     assert "mqhub_redis_connection_status 1.0" in text
     assert "_created" not in text
 

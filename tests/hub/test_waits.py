@@ -181,19 +181,29 @@ def test_numbers_that_would_change_are_refused(hub: Hub) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "failed_precondition")
 
 
-def test_waits_have_a_limit(hubs: Callable[..., Hub], hub: Hub) -> None:
+def test_waits_have_a_limit_and_are_answered_at_a_stop(hubs: Callable[..., Hub], hub: Hub) -> None:
     path = hub.redis.connection_pool.connection_kwargs["path"]
     small = hubs(f"unix://{path}", "--max-waits", "1")
     assert refused(small.rpc(CALL, {"task": "x"}))[1] == "unimplemented"
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(httpx.Client(base_url=small.address, trust_env=False))
-        waiting = threading.Thread(target=other.post, args=(TAGS,), kwargs={"json": {"timeoutMs": 1200}, "timeout": 9})
+        waiting = threading.Thread(
+            target=other.post, args=(TAGS,), kwargs={"json": {"timeoutMs": 60000}, "timeout": 60}
+        )
         waiting.start()
         eventually(lambda: hub.redis.xlen("alt:events:tags"))
         answer = small.rpc(TAGS, {"timeoutMs": 1000})
         assert (answer.status_code, answer.json()["code"]) == (429, "resource_exhausted")
-        small.popen.terminate()  # and a wait that is there has its answer before the end
+        idle = stack.enter_context(httpx.Client(base_url=small.address, trust_env=False))
+        assert idle.get("/health").status_code == 200
+        small.popen.terminate()  # a connection that does nothing holds up nobody, a wait has its answer before the end
+        eventually(lambda: small.events("hub.stopping"))
+        ((_, question),) = hub.redis.xrange("alt:events:tags")
+        reply(hub, question, b"{}")
         waiting.join()
         assert small.popen.wait(30) == 0
+        with pytest.raises(httpx.TransportError):
+            idle.get("/health")
+    assert small.events("hub.stopped")
     lines = [one for one in small.events("hub.request") if one["path"] == TAGS]
-    assert sorted(one["status"] for one in lines) == [429, 504]
+    assert sorted(one["status"] for one in lines) == [200, 429]
