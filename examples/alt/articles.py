@@ -28,12 +28,12 @@ def article_id(feed_id: str, entry: str) -> str:
 
 
 def parts(articles: Iterable[Article]) -> Iterator[Article]:
-    """Each article, and behind it each of its paragraphs as an article of its own ("part 2"): more texts to work on."""
+    """Each article, and behind it each of its paragraphs as an article of its own ("2 of 4"): more texts to work on."""
     for article in articles:
         yield article
         paragraphs = article.content.split("\n\n")
         for number, paragraph in enumerate(paragraphs if len(paragraphs) > 1 else (), start=1):
-            yield _copy(article, f"part {number}", content=paragraph)
+            yield _copy(article, f"{number} of {len(paragraphs)}", content=paragraph)
 
 
 def editions(articles: Iterable[Article], days: int) -> Iterator[Article]:
@@ -42,7 +42,7 @@ def editions(articles: Iterable[Article], days: int) -> Iterator[Article]:
     for day in range(days):
         for article in originals:
             date = article.published_at and article.published_at + timedelta(days=day)
-            yield _copy(article, f"day {day + 1}", published_at=date) if day else article
+            yield _copy(article, f"no {day + 1}", published_at=date) if day else article
 
 
 def _copy(article: Article, name: str, **changes: Any) -> Article:

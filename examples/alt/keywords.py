@@ -34,7 +34,12 @@ def tags_of(title: str, content: str, language: str = "", limit: int = LIMIT) ->
 def guess(text: str) -> str:
     """The language whose little words are the most in it; English when none are."""
     words = _WORD.findall(text[:5000].casefold())
-    return max(SPOKEN, key=lambda language: sum(word in _yake(language).stopwords for word in words))
+    return max(SPOKEN, key=lambda language: sum(word in _little_words(language) for word in words))
+
+
+@cache
+def _little_words(language: str) -> frozenset[str]:
+    return frozenset(_yake(language).stopwords)
 
 
 @cache

@@ -121,9 +121,9 @@ def unfinished(connection: sqlite3.Connection) -> list[str]:
     """The articles whose summary, tags or index entry is missing or too old. Those without text want none."""
     rows = connection.execute(
         "SELECT a.article_id FROM articles a LEFT JOIN summaries s USING (article_id) "
-        "LEFT JOIN tags t USING (article_id) LEFT JOIN documents d USING (article_id) WHERE trim(a.content) <> '' AND (s.version IS NOT a.version "
-        "OR t.version IS NOT a.version OR d.state IS NOT (a.version || '.' || s.version || '.' || t.version)) "
-        "ORDER BY a.rowid"
+        "LEFT JOIN tags t USING (article_id) LEFT JOIN documents d USING (article_id) WHERE trim(a.content) <> '' "
+        "AND (s.version IS NOT a.version OR t.version IS NOT a.version "
+        "OR d.state IS NOT (a.version || '.' || s.version || '.' || t.version)) ORDER BY a.rowid"
     )
     return [row[0] for row in rows]
 
