@@ -119,19 +119,34 @@ class Alt(Fleet):
 
     def groups(self) -> list[Group]:
         """How each group on each topic stands."""
-        own = {row["name"]: row for row in self.ask("inspect")["queues"]}
         with redis.Redis.from_url(self.redis, decode_responses=True) as client:
-            return [
-                _group(client, topic, told, own.get(f"{topic}/{told['name']}", {}))
+            found = [
+                (topic, told, _lag(client, topic, told))
                 for topic in TOPICS
                 if client.exists(topic)
                 for told in client.xinfo_groups(topic)
             ]
+        # After the topics: an event that fails meanwhile moves from the topic to the group's own queue.
+        own = {row["name"]: row for row in self.ask("inspect")["queues"]}
+        return [_group(topic, told, lag, own.get(f"{topic}/{told['name']}", {})) for topic, told, lag in found]
+
+    def quiet(self, seconds: float) -> None:
+        """Wait until no group is behind, at two looks: between two topics an event may have led to another one."""
+        looks = [True, True]
+
+        def twice() -> bool:
+            looks[:] = [looks[1], any(group.behind for group in self.groups())]
+            return not any(looks)
+
+        self.wait(twice, seconds, "events still wait")
 
 
-def _group(client: redis.Redis, topic: str, told: dict[str, Any], own: dict[str, Any]) -> Group:
-    lag = told["lag"]
-    if lag is None:  # Redis does not count past an entry that was deleted, so we do
-        lag = len(client.xrange(topic, f"({told['last-delivered-id']}", "+"))
+def _lag(client: redis.Redis, topic: str, told: dict[str, Any]) -> int:
+    """Redis does not count past an entry that was deleted, so we do."""
+    known: int | None = told["lag"]
+    return len(client.xrange(topic, f"({told['last-delivered-id']}", "+")) if known is None else known
+
+
+def _group(topic: str, told: dict[str, Any], lag: int, own: dict[str, Any]) -> Group:
     retrying = sum(own.get(name, 0) for name in ("waiting", "running", "due"))
     return Group(topic, told["name"], lag, told["pending"], retrying, own.get("dead", 0))

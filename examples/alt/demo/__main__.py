@@ -1,4 +1,4 @@
-"""`python -m examples.alt.demo`: hundreds of articles through the hub, a service killed, and a group that comes late."""
+"""`python -m examples.alt.demo`: hundreds of articles through the hub, a service killed, a group that comes late."""
 
 from __future__ import annotations
 
@@ -171,12 +171,11 @@ async def change(settings: BackendSettings, articles: list[Article]) -> None:
 def settled(fleet: Alt, database: Database) -> None:
     """Wait until no event waits anywhere, and the late group has kept all."""
 
-    def quiet() -> bool:
-        if any(row.behind for row in fleet.groups()):
-            return False
+    def kept() -> bool:
         return facts.count(database, "archive") >= len(facts.event_ids(fleet.redis))
 
-    fleet.wait(quiet, PATIENCE / 2, "events still wait")
+    fleet.wait(kept, PATIENCE / 2, "the late group has not kept all events")
+    fleet.quiet(PATIENCE / 2)
 
 
 def show(fleet: Alt, database: Database, bad: Bad, live: tuple[str, str, float, int]) -> int:

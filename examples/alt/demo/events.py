@@ -50,7 +50,7 @@ async def publish_bad(backend: Backend, sample: Article) -> Bad:
         oversized=await _oversized(backend, sample),
         deleted=await _deleted(backend, sample),
         entries=len(raw) + 2,
-        # The two that cannot be read, in each group; and of the oversized one its creation, summary, tags, and reindexing.
+        # The two that cannot be read, in each group; of the oversized one its creation, summary, tags, and reindexing.
         dead={"pre-processor-group": 2, "search-indexer-group": 2 + 4, "tag-generator-group": 2},
     )
 
