@@ -5,7 +5,10 @@ CONSUMER_ENABLED=true streamtask worker examples/alt/search_indexer.py
 
 from __future__ import annotations
 
+import os
+
 from examples.alt import search
+from examples.alt.environment import seconds, value
 from examples.alt.events import (
     INDEX,
     SUMMARIES,
@@ -25,7 +28,7 @@ here = service("search-indexer")
 app, settings = here.app, here.settings
 Created, Updated = on_topic(ArticleCreated, settings.stream_key), on_topic(ArticleUpdated, settings.stream_key)
 #: Seconds that the first event of a batch waits for others.
-WAIT = 2.0
+WAIT = value(os.environ, "ALT_BATCH_WAIT", seconds, "2s")
 
 announce(
     settings.service,
