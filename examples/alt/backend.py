@@ -52,17 +52,21 @@ class Backend:
         """
         counts = {"added": 0, "changed": 0, "unchanged": 0}
         for article in articles:
-            with self.database.writing() as connection:
-                outcome = store.save_article(connection, article, self.settings.user_id)
-                stored = store.get_article(connection, article.article_id)
+            outcome, stored = await asyncio.to_thread(self._save, article)
             counts[outcome] += 1
-            assert stored is not None
             if outcome == "added":
                 await self.tell(_about(ArticleCreated, stored))
             elif outcome == "changed":
                 await self.tell(_about(ArticleUpdated, stored))
                 await self.tell(_summary_wanted(stored))
         return counts
+
+    def _save(self, article: Article) -> tuple[str, Stored]:
+        with self.database.writing() as connection:
+            outcome = store.save_article(connection, article, self.settings.user_id)
+            stored = store.get_article(connection, article.article_id)
+        assert stored is not None
+        return outcome, stored
 
     async def delete(self, article_id: str) -> bool:
         """Delete an article; False when there was none."""

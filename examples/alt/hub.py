@@ -133,16 +133,15 @@ class HubClient:
         except httpx.HTTPError as error:
             raise HubError("unavailable", f"the hub cannot be reached: {type(error).__name__}") from error
         except ValueError:
-            answer = {}
-        if not isinstance(answer, dict):
-            answer = {}
-        if response.is_success:
+            answer = None
+        if response.is_success and isinstance(answer, dict):
             return answer
+        if response.is_success or not isinstance(answer, dict):  # a proxy, or no hub at all
+            raise HubError("unavailable", f"HTTP {response.status_code}, and the answer is no JSON of a hub")
         partly = _partial(answer)
         if partly is not None:
             raise PartlyTaken(partly)
-        fallback = "unavailable" if response.status_code >= 500 else "unknown"
-        raise HubError(str(answer.get("code", fallback)), str(answer.get("message", f"HTTP {response.status_code}")))
+        raise HubError(str(answer.get("code", "unknown")), str(answer.get("message", f"HTTP {response.status_code}")))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -69,8 +69,8 @@ class Proof:
 def main(arguments: list[str]) -> int:
     """Run the phases; 0 when each holds."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _leave)
     if any(argument not in "12345" or len(argument) != 1 for argument in arguments):
         print("usage: python -m examples.alt.migrate [PHASE ...], phases 1 to 5", file=sys.stderr)
         return 2

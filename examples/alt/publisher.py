@@ -75,6 +75,7 @@ class Publisher:
         self._undelivered = undelivered
         self._queue: deque[_Waiting] = deque()
         self._changed, self._stopping = asyncio.Event(), asyncio.Event()
+        self._ended = False  # also by a defect: then nobody may wait for it
         self._task: asyncio.Task[None] | None = None
 
     def put(self, event: Event) -> None:
@@ -89,16 +90,14 @@ class Publisher:
 
     async def wait_put(self, event: Event) -> None:
         """As `put`, but wait for room: for who makes events faster than anybody could take them."""
-        while len(self._queue) >= self._size and not self._stopping.is_set():
-            self._changed.clear()
-            await self._changed.wait()
+        while len(self._queue) >= self._size and not self._ended:
+            await self._woken()
         self.put(event)
 
     async def drained(self) -> None:
         """Wait until everything accepted so far has been sent or given up."""
-        while self._queue:
-            self._changed.clear()
-            await self._changed.wait()
+        while self._queue and not self._ended:
+            await self._woken()
 
     @property
     def waiting(self) -> int:
@@ -106,6 +105,13 @@ class Publisher:
         return len(self._queue)
 
     async def _run(self) -> None:
+        try:
+            await self._send_all()
+        finally:
+            self._ended = True
+            self._changed.set()
+
+    async def _send_all(self) -> None:
         pause = PAUSE
         while self._queue or not self._stopping.is_set():
             if not self._queue:
@@ -184,8 +190,13 @@ class Publisher:
         done, _ = await asyncio.wait([self._task], timeout=self._flush)
         if not done:
             self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        try:
+            with suppress(asyncio.CancelledError):
+                await self._task
+        finally:
+            self._tell_the_rest()
+
+    def _tell_the_rest(self) -> None:
         while self._queue:
             waiting = self._queue.popleft()
             self.counts.given_up += 1

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from examples.alt.db import Database
 from examples.alt.environment import seconds, value
 from examples.alt.events import TOPICS
-from examples.alt.search import TooLong
 from examples.alt.settings import ConsumerSettings
 from streamtask import RetryPolicy, StreamTask
 
@@ -34,7 +33,7 @@ class Service:
     @property
     def retry(self) -> RetryPolicy:
         """Soon, and then more and more slowly; never what would fail again in the same way."""
-        return RetryPolicy(base=1.0, max_delay=60.0, never=(TypeError, ValueError, TooLong))
+        return RetryPolicy(base=1.0, max_delay=60.0, never=(TypeError, ValueError))
 
     def work_a_while(self) -> None:
         """The demo's: take as long as a language model would."""

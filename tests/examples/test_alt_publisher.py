@@ -132,6 +132,24 @@ async def test_patience_ends_and_then_somebody_else_is_told() -> None:
     assert (background.counts.given_up, background.counts.published) == (2, 0)
 
 
+async def test_a_defect_is_raised_and_nobody_waits_for_ever() -> None:
+    class Broken(Hub):
+        async def publish_batch(self, topic: str, events: Sequence[Event]) -> Taken:
+            raise ZeroDivisionError
+
+    told = list[Event]()
+
+    async def publish() -> None:
+        async with Publisher(Broken(), undelivered=lambda event, _: told.append(event)) as background:
+            background.put(*created(1))
+            async with asyncio.timeout(10):
+                await background.drained()
+
+    with pytest.raises(ZeroDivisionError):
+        await publish()
+    assert len(told) == 1
+
+
 async def test_a_stop_does_not_wait_for_ever_and_names_what_is_left() -> None:
     hub, told = Hub(), list[Event]()
     async with Publisher(hub, flush=0.05, undelivered=lambda event, _: told.append(event)) as background:

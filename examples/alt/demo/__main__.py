@@ -18,6 +18,7 @@ from examples.alt.backend import Backend, opened, tags_now
 from examples.alt.db import Database
 from examples.alt.demo import facts, report
 from examples.alt.demo.events import Bad, publish_bad
+from examples.alt.environment import SettingError, value
 from examples.alt.feeds import BUNDLED, FeedError, read
 from examples.alt.fleet import LEASE, SERVICES, Alt, DemoFailed, new_folder
 from examples.alt.settings import BackendSettings
@@ -37,11 +38,12 @@ def main() -> int:
     """Run the demo; 0 when everything adds up."""
     # Ctrl-C must end it also where a script started it in the background, which makes SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, _leave)
     try:
-        return run(Path(os.environ.get("FEED") or BUNDLED), int(os.environ.get("ALT_DEMO_ARTICLES") or ENOUGH))
-    except (DemoFailed, FeedError) as error:
+        enough = value(os.environ, "ALT_DEMO_ARTICLES", number(1, 5000), str(ENOUGH))
+        return run(Path(os.environ.get("FEED") or BUNDLED), enough)
+    except (DemoFailed, FeedError, SettingError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
