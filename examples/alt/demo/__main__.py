@@ -18,7 +18,7 @@ from examples.alt.backend import Backend, opened, tags_now
 from examples.alt.db import Database
 from examples.alt.demo import facts, report
 from examples.alt.demo.events import Bad, publish_bad
-from examples.alt.environment import SettingError, value
+from examples.alt.environment import SettingError, number, value
 from examples.alt.feeds import BUNDLED, FeedError, read
 from examples.alt.fleet import LEASE, SERVICES, Alt, DemoFailed, new_folder
 from examples.alt.settings import BackendSettings
