@@ -80,9 +80,9 @@ class Alt(Fleet):
         self.start(name, ("hub", "--namespace", NAMESPACE, "--port", str(port)))
 
         def address() -> str:
-            found = re.search(r"address\s+(http://\S+)", self.log(name).read_text(encoding="utf-8", errors="replace"))
-            ready = found and " ready in " in self.log(name).read_text(encoding="utf-8", errors="replace")
-            return found[1] if found and ready else ""
+            said = self.log(name).read_text(encoding="utf-8", errors="replace")
+            found = re.search(r"address\s+(http://\S+)", said)
+            return found[1] if found and " ready in " in said else ""
 
         self.hub_url = self.wait(address, 30, "the hub does not say that it is ready")
 

@@ -21,13 +21,15 @@ from examples.alt.demo.events import Bad, publish_bad
 from examples.alt.environment import SettingError, number, value
 from examples.alt.feeds import BUNDLED, FeedError, read
 from examples.alt.fleet import LEASE, SERVICES, Alt, DemoFailed, new_folder
+from examples.alt.search import LONGEST
 from examples.alt.settings import BackendSettings
 from examples.alt.store import get_article
 
 #: Seconds until the demo gives up.
 PATIENCE = 80.0
-#: About how many articles, and how many seconds the services should take for them.
-ENOUGH, LENGTH = 300, 8.0
+#: About how many articles, and how many seconds the services should take for them all, and at most for one: what the
+#: killed one had begun is begun again one by one, should it be what killed it.
+ENOUGH, LENGTH, LONGEST_DELAY = 300, 8.0, 0.4
 THREADS = 10
 VICTIM, LATE = "pre_processor", "archive"
 #: Share of the work after which the victim is killed, and after which the late group joins.
@@ -55,7 +57,7 @@ def run(path: Path, enough: int) -> int:
     """The story: start, publish, kill, join late, wait, show, check."""
     articles = plenty(path, enough)
     folder = new_folder("demo-alt", datetime.now(UTC))
-    with Alt(folder, os.environ, delay=LENGTH * THREADS / len(articles)) as fleet:
+    with Alt(folder, os.environ, delay=min(LONGEST_DELAY, LENGTH * THREADS / len(articles))) as fleet:
         print("Starting Redis, the hub, and three services.")
         fleet.start_hub()
         for service in SERVICES:
@@ -77,8 +79,13 @@ def plenty(path: Path, enough: int) -> list[Article]:
     found = read([path])
     for problem in found.problems[:10]:
         print(f"  {problem}")
-    articles, made = found.articles, f"{len(found.articles)} articles"
-    if len(articles) < enough:
+    articles = [article for article in found.articles if 0 < len(article.content) <= LONGEST]
+    if not articles:
+        raise DemoFailed(f"no article of {path} has a text of up to {LONGEST:,} characters")
+    if len(articles) < len(found.articles):
+        print(f"  {len(found.articles) - len(articles)} articles without a text, or with too long a one, are left out")
+    made = f"{len(articles)} articles"
+    if len(articles) < enough and any("\n\n" in article.content for article in articles):
         articles = list(parts(articles))
         made += f", each paragraph as an article of its own: {len(articles)}"
     if len(articles) < enough:
@@ -182,7 +189,7 @@ def settled(fleet: Alt, database: Database) -> None:
 
 def show(fleet: Alt, database: Database, bad: Bad, live: tuple[str, str, float, int]) -> int:
     """Print what became of everything, and whether it adds up."""
-    report.searches(database, ("sodium battery", "dead letter", "heat"))
+    report.searches(database, report.topics(database, 3))
     report.example(database, *live)
     groups, letters = fleet.groups(), fleet.ask("dead", "list")["dead"]
     print()

@@ -72,6 +72,19 @@ def progress(total: int) -> Iterator[Shown]:
         yield _Bar(drawn, total)
 
 
+def topics(database: Database, number: int) -> list[str]:
+    """The best tags of articles of different feeds: something to search for."""
+    found: dict[str, str] = {}
+    with database.reading() as connection:
+        for article_id in store.article_ids(connection):
+            article = store.get_article(connection, article_id)
+            _, tags = store.get_tags(connection, article_id)
+            pairs = [tag.name for tag in tags if " " in tag.name] or [tag.name for tag in tags]
+            if article is not None and pairs:
+                found.setdefault(article.feed_id, pairs[0])
+    return list(found.values())[:number]
+
+
 def searches(database: Database, queries: Iterable[str]) -> None:
     """Print what some queries find."""
     for query in queries:
