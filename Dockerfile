@@ -1,4 +1,4 @@
-# One image for worker and beat; the command says which. compose/compose.yaml runs both.
+# One image for worker, beat and hub; the command says which. compose/compose.yaml and compose/mq.yaml run them.
 #   docker build --tag streamtask .
 #   docker run streamtask worker examples.diary.tasks:app
 
@@ -8,7 +8,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY streamtask streamtask
 # A virtual environment is moved to the next stage whole; pip and its cache stay behind.
 RUN python -m venv /opt/streamtask \
-  && /opt/streamtask/bin/pip install --no-cache-dir '.[examples]' \
+  && /opt/streamtask/bin/pip install --no-cache-dir '.[examples,hub]' \
   && /opt/streamtask/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim-bookworm

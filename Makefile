@@ -18,7 +18,7 @@ JOBS ?= 2
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format bench bench-page clean
+.PHONY: help demo demo-alt test test-long lint format bench bench-page clean
 .NOTPARALLEL:
 
 help: ## Print what each target does
@@ -26,6 +26,9 @@ help: ## Print what each target does
 
 demo: $(RUN) ## Run the diary example: private Redis, two beats, two workers, one of them killed (DIARY=file.jsonl for your own)
 	$(PY) -m examples.diary.demo
+
+demo-alt: $(RUN) ## Run the news example: a private Redis, the hub, three services, one of them killed (FEED=file or folder for your own)
+	$(PY) -m examples.alt.demo
 
 test: $(DEV) lint ## Run all checks and tests, but not those marked long (ARGS= goes to pytest)
 	@# Where no server can be installed its tests are skipped; in CI that is an error.
@@ -36,13 +39,13 @@ test-long: $(DEV) ## Run the tests marked long
 	$(PY) tests/servers/install.py || test "$$CI" != true
 	$(PY) -m pytest -m long $(ARGS)
 
-lint: $(DEV) ## Check style, types, import layers, Dockerfile and compose file
+lint: $(DEV) ## Check style, types, import layers, Dockerfile and compose files
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict streamtask
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/hadolint Dockerfile
-	$(if $(shell command -v docker-compose),docker-compose -f compose/compose.yaml config --quiet,$(no-compose))
+	$(if $(shell command -v docker-compose),$(check-compose),$(no-compose))
 
 format: $(DEV) ## Write the sources in the one format, and mend what ruff can mend
 	$(PY) -m ruff format .
@@ -60,6 +63,11 @@ bench-page: $(BENCH) ## Write the plots and tables of docs/explanation/performan
 clean: ## Remove what make set up (.venv, .servers, peers, caches); data of private servers stays
 	rm -rf $(VENV) .servers benchmarks/.venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define check-compose
+docker-compose -f compose/compose.yaml config --quiet
+docker-compose -f compose/mq.yaml config --quiet
+endef
 
 define no-compose
 @echo "docker-compose is not installed, compose/ is not checked: apt-get install docker-compose" >&2; test "$$CI" != true

@@ -50,8 +50,11 @@ class Once:
         """
         self._waiting.append(delivery)
         if self._asking is None:
-            self._asking = asyncio.get_running_loop().create_task(self._serve())
-            self._asking.add_done_callback(self._served)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._asking = asyncio.get_running_loop().create_task(self._serve())
+        self._asking.add_done_callback(self._served)
 
     def close(self) -> None:
         """Ask no more."""
@@ -61,8 +64,11 @@ class Once:
 
     def _served(self, asking: asyncio.Task[None]) -> None:
         self._asking = None
-        if not asking.cancelled():
-            asking.result()  # a defect of ours: the loop's exception handler shows it
+        if asking.cancelled():
+            return
+        if self._waiting:  # it came after the last look, and before this call
+            self._begin()
+        asking.result()  # a defect of ours: the loop's exception handler shows it
 
     async def _serve(self) -> None:
         while self._waiting:
