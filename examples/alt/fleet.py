@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import redis
-
-from examples.alt.events import TOPICS
 from examples.alt.service import NAMESPACE
 from examples.diary.demo.fleet import STREAMTASK, DemoFailed, Fleet
 from examples.diary.demo.plan import ROOT
@@ -119,16 +116,18 @@ class Alt(Fleet):
 
     def groups(self) -> list[Group]:
         """How each group on each topic stands."""
-        with redis.Redis.from_url(self.redis, decode_responses=True) as client:
-            found = [
-                (topic, told, _lag(client, topic, told))
-                for topic in TOPICS
-                if client.exists(topic)
-                for told in client.xinfo_groups(topic)
-            ]
-        # After the topics: an event that fails meanwhile moves from the topic to the group's own queue.
-        own = {row["name"]: row for row in self.ask("inspect")["queues"]}
-        return [_group(topic, told, lag, own.get(f"{topic}/{told['name']}", {})) for topic, told, lag in found]
+        return [
+            Group(
+                topic=topic["name"],
+                group=group["name"],
+                lag=group["lag"],
+                pending=group["pending"],
+                retrying=group["waiting"] + group["running"] + group["due"],
+                dead=group["dead"],
+            )
+            for topic in self.ask("topics", "list")["topics"]
+            for group in topic["groups"]
+        ]
 
     def quiet(self, seconds: float) -> None:
         """Wait until no group is behind, at two looks: between two topics an event may have led to another one."""
@@ -139,14 +138,3 @@ class Alt(Fleet):
             return not any(looks)
 
         self.wait(twice, seconds, "events still wait")
-
-
-def _lag(client: redis.Redis, topic: str, told: dict[str, Any]) -> int:
-    """Redis does not count past an entry that was deleted, so we do."""
-    known: int | None = told["lag"]
-    return len(client.xrange(topic, f"({told['last-delivered-id']}", "+")) if known is None else known
-
-
-def _group(topic: str, told: dict[str, Any], lag: int, own: dict[str, Any]) -> Group:
-    retrying = sum(own.get(name, 0) for name in ("waiting", "running", "due"))
-    return Group(topic, told["name"], lag, told["pending"], retrying, own.get("dead", 0))
