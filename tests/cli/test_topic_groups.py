@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from streamtask.broker import keys
+from streamtask.broker.scripts import LEAVE, REWIND
 from tests.cli.kit import invoke, ok, ok_json
 from tests.cli.test_topics import OWN, TOPIC, Fill, fill, group_of, read
 
@@ -74,8 +75,6 @@ def test_a_replay_never_goes_forwards(url: str, client: redis.Redis, fill: Fill)
 
 
 def test_a_rewind_checks_again_in_the_step_that_changes(client: redis.Redis, fill: Fill) -> None:
-    from streamtask.broker.scripts import REWIND
-
     ids = fill(3)
     client.xgroup_create(TOPIC, "search", ids[1])
     assert client.eval(REWIND.text, 1, TOPIC, "search", ids[2]) == ""
@@ -85,6 +84,15 @@ def test_a_rewind_checks_again_in_the_step_that_changes(client: redis.Redis, fil
     assert place(client, "search") == ids[1]
     assert client.eval(REWIND.text, 1, TOPIC, "search", "0") == ids[1]
     assert place(client, "search") == "0-0"
+
+
+def test_a_rewind_within_one_millisecond(client: redis.Redis) -> None:
+    for number in range(4):
+        client.xadd(TOPIC, {"a": "b"}, id=f"5-{number}")
+    client.xgroup_create(TOPIC, "search", "5-3")
+    client.xgroup_create(TOPIC, "mail", "5-3")
+    assert client.eval(REWIND.text, 1, TOPIC, "search", "5-1") == "5-3"
+    assert (place(client, "search"), place(client, "mail")) == ("5-1", "5-3")
 
 
 def test_a_replay_says_what_is_gone_and_who_is_not_there(url: str, client: redis.Redis, ids: list[str]) -> None:
@@ -172,8 +180,6 @@ def test_a_group_with_work_does_not_leave_unforced(url: str, client: redis.Redis
 
 
 def test_it_is_looked_at_again_in_the_step_that_removes(url: str, client: redis.Redis, ids: list[str]) -> None:
-    from streamtask.broker.scripts import LEAVE
-
     def leave(force: int) -> list[int]:
         names = [TOPIC, OWN.stream, OWN.due, OWN.dead, keys.lost(TOPIC), OWN.body, OWN.types]
         return client.eval(LEAVE.text, len(names), *names, "search", force)
