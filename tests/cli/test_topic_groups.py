@@ -10,8 +10,9 @@ import redis
 
 from streamtask.broker import keys
 from streamtask.broker.scripts import LEAVE, REWIND
-from tests.cli.kit import invoke, ok, ok_json
+from tests.cli.kit import Shell, invoke, ok, ok_json
 from tests.cli.test_topics import OWN, TOPIC, Fill, fill, group_of, read
+from tests.support import eventually
 
 __all__ = ["fill"]
 
@@ -105,6 +106,35 @@ def test_a_replay_says_what_is_gone_and_who_is_not_there(url: str, client: redis
     assert (odd.exit_code, "write beginning, new" in odd.output) == (2, True)
 
 
+@pytest.mark.parametrize("server_name", ["redis-8.6"])
+def test_a_worker_that_runs_goes_on_from_there_and_only_for_that_group(shell: Shell, client: redis.Redis) -> None:
+    shell.write(
+        "events.py",
+        "from streamtask import Event, StreamTask\napp = StreamTask('shop')\n"
+        "class Ordered(Event, topic='shop:orders'):\n    n: int\n"
+        "for group in ('search', 'mail'):\n"
+        "    @app.on(Ordered, group=group, name=f'{group}.handle')\n"
+        "    async def handle(event): ...\n",
+    )
+    worker = shell.start("worker", "events.py", "--log-format", "json")
+    worker.wait_for("worker.ready")
+    for number in range(3):
+        ok(shell.url, "publish", TOPIC, "--type", "Ordered", "--payload", f'{{"n": {number}}}', "--namespace", "shop")
+
+    def handled(group: str) -> int:
+        return sum(event["task"] == f"{group}.handle" for event in worker.events("task.done"))
+
+    eventually(lambda: handled("search") == handled("mail") == 3, 20)
+    eventually(lambda: group_of(shell.url)["pending"] == 0, 20)
+    ok(shell.url, "topics", "replay", TOPIC, "--group", "search", "--from", "beginning", "--yes")
+    eventually(lambda: handled("search") == 6, 20)
+    assert handled("mail") == 3
+    eventually(lambda: group_of(shell.url)["pending"] == 0, 20)
+    assert group_of(shell.url)["consumers"] == 1
+    alive = invoke(shell.url, "topics", "leave", TOPIC, "--group", "search", "--yes")
+    assert (alive.exit_code, "1 consumer of search reads" in alive.output) == (1, True)
+
+
 # -- join --------------------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +196,7 @@ def test_a_group_that_is_done_leaves_and_takes_its_keys_along(url: str, client: 
 def test_a_group_with_work_does_not_leave_unforced(url: str, client: redis.Redis, ids: list[str]) -> None:
     leave = ("topics", "leave", TOPIC, "--group", "search", "--yes")
     alive = invoke(url, *leave)
-    assert (alive.exit_code, "stop them first" in alive.output) == (1, True)
+    assert (alive.exit_code, "stop its workers first" in alive.output) == (1, True)
     age(client, "search")
     client.xadd(OWN.stream, {"a": "b"})
     client.zadd(OWN.due, {"1-1": 1})
