@@ -25,8 +25,8 @@ COUNTED, PAGE = 10_000, 1000
 SILENT = 30.0
 #: Seconds by which a group goes on behind a pending entry before that counts as stuck.
 STUCK = 15 * 60.0
-#: The oldest Redis whose lag is right when unread entries were trimmed. No Valkey's is.
-LAG_IS_RIGHT = (7, 4)
+#: The oldest servers whose lag is right again when a group reads on after unread entries were trimmed.
+LAG_IS_RIGHT = {"redis": (8, 0), "valkey": (8, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +304,9 @@ def _lag_is_right(info: Any) -> bool:
     if isinstance(info, Exception):
         return False
     facts = parse_info(info)
-    if facts.get("server_name", "redis") != "redis":
-        return False
-    numbers = tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:2] if part.isdigit())
-    return numbers >= LAG_IS_RIGHT
+    engine = facts.get("server_name", "redis")
+    version = facts.get(f"{engine}_version", "0").split(".")[:2]
+    return tuple(int(part) for part in version if part.isdigit()) >= LAG_IS_RIGHT.get(engine, (1_000,))
 
 
 def _fours(flat: Sequence[Any]) -> list[Sequence[Any]]:

@@ -42,7 +42,13 @@ NO_LIMITS = TopicLimits(max_length=0, hard_max_length=0)
 
 @click.command("publish", cls=Command, help=_HELP, examples=_EXAMPLES)
 @click.argument("topic")
-@click.option("--type", "event_type", required=True, help="The event's type, as handlers know it: OrderPlaced.")
+@click.option(
+    "--type",
+    "event_type",
+    envvar="STREAMTASK_PUBLISH_TYPE",
+    required=True,
+    help="The event's type, as handlers know it: OrderPlaced.",
+)
 @click.option("--payload", default="", metavar="JSON|@FILE|-", help="JSON, a file with it, or standard input.")
 @click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Metadata; may be repeated.")
 @click.option("--source", help="Who publishes it.  [default: the app's name, or the namespace]")

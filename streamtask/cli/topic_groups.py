@@ -52,7 +52,12 @@ COUNTED = 100_000
 @click.argument("topic")
 @click.option("--group", required=True, help="The group that gets them again.")
 @click.option(
-    "--from", "start", type=PLACE, required=True, help="After this entry's id, or since: 2h, a time, beginning."
+    "--from",
+    "start",
+    envvar="STREAMTASK_TOPICS_REPLAY_FROM",
+    type=PLACE,
+    required=True,
+    help="After this entry's id, or since: 2h, a time, beginning.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -87,7 +92,7 @@ def replay_command(ctx: click.Context, topic: str, group: str, start: str, dry_r
 @click.command("join", cls=Command, help=_JOIN, examples=_JOIN_EXAMPLES)
 @click.argument("topic")
 @click.option("--group", required=True, help="The group's name.")
-@click.option("--from", "start", type=PLACE, required=True, help=_FROM)
+@click.option("--from", "start", envvar="STREAMTASK_TOPICS_JOIN_FROM", type=PLACE, required=True, help=_FROM)
 @click.pass_context
 def join_command(ctx: click.Context, topic: str, group: str, start: str) -> None:
     """Make it, and say what it will get."""
@@ -132,7 +137,10 @@ def leave_command(ctx: click.Context, topic: str, group: str, force: bool, yes: 
         there = ", ".join(one.name for one in seen.groups) or "none"
         raise Failure(f"the topic {topic!r} has no group {group!r}; it has {there}", USAGE)
     if view.consumers and not force:
-        text = f"{plural(view.consumers, 'consumer')} of {group} read {topic}, and would make it again; stop them first"
+        readers = (
+            f"{plural(view.consumers, 'consumer')} of {group} {'reads' if view.consumers == 1 else 'read'} {topic}"
+        )
+        text = f"{readers}, so the group would be made again; stop its workers first"
         raise Failure(f"{text} (or --force)")
     lost = view.pending + view.waiting + view.running + view.due
     if lost and not force:

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from streamtask.deadletters import Changes, Choice, NotReplayable, is_called, parse, put, revived
+from streamtask.message import short_id
 from tests.cli.kit import Shell, invoke, ok, ok_json
 
 Bury = Callable[..., str]
@@ -277,6 +278,15 @@ def test_whatever_stands_in_a_dead_stream_can_be_listed(flat: list[bytes]) -> No
 def test_short_ids(given: str, fits: bool) -> None:
     assert is_called("6f2c9a", given) is fits
     assert Choice(ids=(given,)).takes(parse("q", "1-0", [b"task", b"t", b"id", b"6f2c9a"])) is fits
+
+
+def test_the_id_of_an_entry_stays_whole_and_no_other() -> None:
+    assert [short_id(id) for id in ("6f2c" * 8, "1795308987490-0", "1795308987490-x", "short")] == [
+        "6f2c…2c",
+        "1795308987490-0",
+        "1795…-x",
+        "short",
+    ]
 
 
 @pytest.mark.parametrize("path", ["a.b", "l.5", "l.x", "n.x", ""])

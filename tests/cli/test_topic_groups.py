@@ -9,8 +9,10 @@ import pytest
 import redis
 
 from streamtask.broker import keys
-from tests.cli.kit import invoke, ok, ok_json
+from streamtask.broker.scripts import LEAVE, REWIND
+from tests.cli.kit import Shell, invoke, ok, ok_json
 from tests.cli.test_topics import OWN, TOPIC, Fill, fill, group_of, read
+from tests.support import eventually
 
 __all__ = ["fill"]
 
@@ -74,8 +76,6 @@ def test_a_replay_never_goes_forwards(url: str, client: redis.Redis, fill: Fill)
 
 
 def test_a_rewind_checks_again_in_the_step_that_changes(client: redis.Redis, fill: Fill) -> None:
-    from streamtask.broker.scripts import REWIND
-
     ids = fill(3)
     client.xgroup_create(TOPIC, "search", ids[1])
     assert client.eval(REWIND.text, 1, TOPIC, "search", ids[2]) == ""
@@ -87,6 +87,15 @@ def test_a_rewind_checks_again_in_the_step_that_changes(client: redis.Redis, fil
     assert place(client, "search") == "0-0"
 
 
+def test_a_rewind_within_one_millisecond(client: redis.Redis) -> None:
+    for number in range(4):
+        client.xadd(TOPIC, {"a": "b"}, id=f"5-{number}")
+    client.xgroup_create(TOPIC, "search", "5-3")
+    client.xgroup_create(TOPIC, "mail", "5-3")
+    assert client.eval(REWIND.text, 1, TOPIC, "search", "5-1") == "5-3"
+    assert (place(client, "search"), place(client, "mail")) == ("5-1", "5-3")
+
+
 def test_a_replay_says_what_is_gone_and_who_is_not_there(url: str, client: redis.Redis, ids: list[str]) -> None:
     client.xtrim(TOPIC, maxlen=4, approximate=False)
     text = ok(url, "topics", "replay", TOPIC, "--group", "search", "--from", "beginning", "--dry-run")
@@ -95,6 +104,35 @@ def test_a_replay_says_what_is_gone_and_who_is_not_there(url: str, client: redis
     assert (wrong.exit_code, "it has mail, search" in wrong.output) == (1, True)
     odd = invoke(url, "topics", "replay", TOPIC, "--group", "search", "--from", "yesterday")
     assert (odd.exit_code, "write beginning, new" in odd.output) == (2, True)
+
+
+@pytest.mark.parametrize("server_name", ["redis-8.6"])
+def test_a_worker_that_runs_goes_on_from_there_and_only_for_that_group(shell: Shell, client: redis.Redis) -> None:
+    shell.write(
+        "events.py",
+        "from streamtask import Event, StreamTask\napp = StreamTask('shop')\n"
+        "class Ordered(Event, topic='shop:orders'):\n    n: int\n"
+        "for group in ('search', 'mail'):\n"
+        "    @app.on(Ordered, group=group, name=f'{group}.handle')\n"
+        "    async def handle(event): ...\n",
+    )
+    worker = shell.start("worker", "events.py", "--log-format", "json")
+    worker.wait_for("worker.ready")
+    for number in range(3):
+        ok(shell.url, "publish", TOPIC, "--type", "Ordered", "--payload", f'{{"n": {number}}}', "--namespace", "shop")
+
+    def handled(group: str) -> int:
+        return sum(event["task"] == f"{group}.handle" for event in worker.events("task.done"))
+
+    eventually(lambda: handled("search") == handled("mail") == 3, 20)
+    eventually(lambda: group_of(shell.url)["pending"] == 0, 20)
+    ok(shell.url, "topics", "replay", TOPIC, "--group", "search", "--from", "beginning", "--yes")
+    eventually(lambda: handled("search") == 6, 20)
+    assert handled("mail") == 3
+    eventually(lambda: group_of(shell.url)["pending"] == 0, 20)
+    assert group_of(shell.url)["consumers"] == 1
+    alive = invoke(shell.url, "topics", "leave", TOPIC, "--group", "search", "--yes")
+    assert (alive.exit_code, "1 consumer of search reads" in alive.output) == (1, True)
 
 
 # -- join --------------------------------------------------------------------------------------------------------------
@@ -158,7 +196,7 @@ def test_a_group_that_is_done_leaves_and_takes_its_keys_along(url: str, client: 
 def test_a_group_with_work_does_not_leave_unforced(url: str, client: redis.Redis, ids: list[str]) -> None:
     leave = ("topics", "leave", TOPIC, "--group", "search", "--yes")
     alive = invoke(url, *leave)
-    assert (alive.exit_code, "stop them first" in alive.output) == (1, True)
+    assert (alive.exit_code, "stop its workers first" in alive.output) == (1, True)
     age(client, "search")
     client.xadd(OWN.stream, {"a": "b"})
     client.zadd(OWN.due, {"1-1": 1})
@@ -172,8 +210,6 @@ def test_a_group_with_work_does_not_leave_unforced(url: str, client: redis.Redis
 
 
 def test_it_is_looked_at_again_in_the_step_that_removes(url: str, client: redis.Redis, ids: list[str]) -> None:
-    from streamtask.broker.scripts import LEAVE
-
     def leave(force: int) -> list[int]:
         names = [TOPIC, OWN.stream, OWN.due, OWN.dead, keys.lost(TOPIC), OWN.body, OWN.types]
         return client.eval(LEAVE.text, len(names), *names, "search", force)

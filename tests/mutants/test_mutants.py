@@ -25,6 +25,7 @@ from tests.conftest import missing
 from tests.mutants import (
     table_broker,
     table_children,
+    table_groups,
     table_holding,
     table_keeping,
     table_reading,
@@ -49,6 +50,7 @@ TABLES = (
     table_broker,
     table_schedules,
     table_supervisor,
+    table_groups,
 )
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
