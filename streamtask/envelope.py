@@ -171,11 +171,11 @@ def _time(raw: bytes, entry_id: str) -> datetime:
 
 def _metadata(raw: bytes | None) -> Mapping[str, str]:
     if not raw:
-        return _NOTHING
+        return {}
     try:
         found = from_json(raw)
     except ValueError:
-        return _NOTHING
+        return {}
     if not isinstance(found, dict):
-        return _NOTHING
+        return {}
     return {name: value if isinstance(value, str) else to_json(value).decode() for name, value in found.items()}

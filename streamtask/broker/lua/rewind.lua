@@ -16,6 +16,7 @@ for g = 1, found.err and 0 or #found do
   if row['name'] == ARGV[1] then
     if not before(ARGV[2], row['last-delivered-id']) then return '' end
     redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2])
+    redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '*', 'poke', '1')) -- wakes the readers that are blocked
     return row['last-delivered-id']
   end
 end
