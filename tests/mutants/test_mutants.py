@@ -31,6 +31,7 @@ from tests.mutants import (
     table_schedules,
     table_sending,
     table_supervisor,
+    table_topics,
     table_verdicts,
     table_worker,
 )
@@ -49,6 +50,7 @@ TABLES = (
     table_broker,
     table_schedules,
     table_supervisor,
+    table_topics,
 )
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
