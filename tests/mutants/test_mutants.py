@@ -25,6 +25,7 @@ from tests.conftest import missing
 from tests.mutants import (
     table_broker,
     table_children,
+    table_events,
     table_holding,
     table_keeping,
     table_reading,
@@ -51,6 +52,7 @@ TABLES = (
     table_schedules,
     table_supervisor,
     table_topics,
+    table_events,
 )
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)
