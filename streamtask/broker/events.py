@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from streamtask.broker.keys import queue_keys
-from streamtask.broker.link import Arg, Command, NoScriptError, ResponseError, call_of, group_is_gone
+from streamtask.broker.link import Arg, Command, NoScriptError, ResponseError, call_of, group_is_gone, passing
 from streamtask.broker.scripts import HANDLED, REPLY, Script
 from streamtask.broker.sender import Steps
 from streamtask.broker.sending import After
@@ -42,19 +42,22 @@ def check_groups(topic: str, groups: Sequence[str]) -> Steps[None]:
 
 def until_handled(topic: str, groups: Sequence[str], entry_id: str, timeout: float) -> Steps[None]:
     """Wait until each group has handled an entry; raises TaskFailed when it ended as a dead letter, TimeoutError after
-    `timeout` seconds.
+    `timeout` seconds, also when Redis is away for so long.
     """
     deadline, pause, left = time.monotonic() + timeout, 0.0, list(groups)
     while True:
         calls = [_handled(topic, group, entry_id) for group in left]
-        replies = yield from _run(HANDLED, calls, pause)
+        try:
+            replies = yield from _run(HANDLED, calls, pause)
+        except SendError as error:  # the event is published: who waits for it must not take this for a refusal
+            replies = [error] * len(left)
         states = dict(zip(left, replies, strict=True))
         left = [group for group, state in states.items() if not _is_over(topic, group, entry_id, state)]
         if not left:
             return
         rest = deadline - time.monotonic()
         if rest <= 0:
-            said = ", ".join(f"{group} ({states[group].decode(errors='replace')})" for group in left)
+            said = ", ".join(f"{group} ({_shown(states[group])})" for group in left)
             raise TimeoutError(f"event {entry_id} on {topic} is not handled after {timeout:g} s by {said}")
         pause = min(rest, LONGEST_LOOK, max(LOOK, 1.5 * pause))
 
@@ -74,7 +77,13 @@ def _handled(topic: str, group: str, entry_id: str) -> Command:
     return call_of(HANDLED, (topic, keys.due, keys.where, keys.result(entry_id)), (group, entry_id))
 
 
+def _shown(state: Any) -> str:
+    return str(state) if isinstance(state, Exception) else str(state.decode(errors="replace"))
+
+
 def _is_over(topic: str, group: str, entry_id: str, state: Any) -> bool:
+    if isinstance(state, SendError) or (isinstance(state, Exception) and passing(state)):
+        return False
     if isinstance(state, Exception):
         raise SendError(f"Redis does not tell whether {group} has handled {entry_id}: {state}") from state
     if state == b"no group":

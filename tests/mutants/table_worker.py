@@ -14,8 +14,8 @@ EXECUTOR = mutants(
     "worker/test_suspects.py",
     (
         "lane: the only place for a suspect",
-        "        if delivery.unmarked:\n",
-        "        if False:\n",
+        "        if delivery.unmarked:\n            if delivery.count",
+        "        if False:\n            if delivery.count",
         "test_where_a_second_start_is_forbidden_the_first_one_is_marked[redis-8.6]",
     ),
     (

@@ -25,6 +25,7 @@ from tests.conftest import missing
 from tests.mutants import (
     table_broker,
     table_children,
+    table_events,
     table_groups,
     table_holding,
     table_keeping,
@@ -32,6 +33,7 @@ from tests.mutants import (
     table_schedules,
     table_sending,
     table_supervisor,
+    table_topics,
     table_verdicts,
     table_worker,
 )
@@ -51,6 +53,8 @@ TABLES = (
     table_schedules,
     table_supervisor,
     table_groups,
+    table_topics,
+    table_events,
 )
 MUTANTS = [mutant for table in TABLES for mutant in table.ALL]
 each = pytest.mark.parametrize("mutant", MUTANTS, ids=str)

@@ -44,10 +44,9 @@ def house(slots: Slots, *kinds: tuple[Kind, ...]) -> tuple[Turns, list[Turn], li
 
 def take(slots: Slots, turn: Turn, count: int = 1) -> None:
     """It reads so many messages, which take their slots."""
-    before = turn.room
-    for kind in turn.kinds:
-        slots.free[kind] -= count
-    turn.has_read(before, found=True)
+    with turn.reading(found=True, all_streams=True):
+        for kind in turn.kinds:
+            slots.free[kind] -= count
 
 
 A: tuple[Kind, ...] = ("coroutine",)
@@ -67,16 +66,16 @@ async def test_a_bell_rings_for_each_who_waits() -> None:
 
 def test_alone_it_may_ask_for_all_there_is() -> None:
     slots = Slots(coroutine=5)
-    turns, (one,), rung, ended = house(slots, A)
-    assert not turns.shared
+    _, (one,), rung, ended = house(slots, A)
     one.waits()
-    assert one.demand(A) == 5
+    assert (one.shared, one.demand(A)) == (False, 5)
     take(slots, one, 5)
     assert (one.demand(A), one.hungry, rung, ended) == (0, False, [], [])
 
 
 def test_with_room_for_all_nobody_minds() -> None:
     _, (one, two), _, _ = house(Slots(coroutine=5), A, A)
+    assert (one.shared, two.shared) == (True, True)
     assert (one.demand(A), two.demand(A)) == (5, 5)
 
 
