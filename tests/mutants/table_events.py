@@ -18,7 +18,7 @@ ENVELOPE = mutants(
     ("an empty payload is absent", "    if payload:\n", "    if True:\n", "test_the_fields_are_those_of_the_contract"),
     (
         "bad metadata is none",
-        "    if not isinstance(found, dict):\n        return _NOTHING\n",
+        "    if not isinstance(found, dict):\n        return {}\n",
         "",
         "test_metadata_that_is_no_object_is_none",
     ),
