@@ -31,12 +31,14 @@ demo-alt: $(RUN) ## Run the news example: a private Redis, the hub, three servic
 	$(PY) -m examples.alt.demo
 
 test: $(DEV) lint ## Run all checks and tests, but not those marked long (ARGS= goes to pytest)
-	@# Where no server can be installed its tests are skipped; in CI that is an error.
+	@# Where no server, or no npm package, can be installed its tests are skipped; in CI that is an error.
 	$(PY) tests/servers/install.py || test "$$CI" != true
+	$(PY) tests/hub/node/install.py || test "$$CI" != true
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## Run the tests marked long
 	$(PY) tests/servers/install.py || test "$$CI" != true
+	$(PY) tests/hub/node/install.py || test "$$CI" != true
 	$(PY) -m pytest -m long $(ARGS)
 
 lint: $(DEV) ## Check style, types, import layers, Dockerfile and compose files
