@@ -53,7 +53,7 @@ format: $(DEV) ## Write the sources in the one format, and mend what ruff can me
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder); WHAT=floor, scaling, guarantees
+bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder); WHAT=floor, scaling, guarantees, hub
 	$(PY) tests/servers/install.py
 	$(strip $(PY) -m benchmarks$(if $(WHAT),.$(WHAT)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) \
 	  $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))
