@@ -31,12 +31,14 @@ demo-alt: $(RUN) ## Run the news example: a private Redis, the hub, three servic
 	$(PY) -m examples.alt.demo
 
 test: $(DEV) lint ## Run all checks and tests, but not those marked long (ARGS= goes to pytest)
-	@# Where no server can be installed its tests are skipped; in CI that is an error.
+	@# Where no server, or no npm package, can be installed its tests are skipped; in CI that is an error.
 	$(PY) tests/servers/install.py || test "$$CI" != true
+	$(PY) tests/hub/node/install.py || test "$$CI" != true
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## Run the tests marked long
 	$(PY) tests/servers/install.py || test "$$CI" != true
+	$(PY) tests/hub/node/install.py || test "$$CI" != true
 	$(PY) -m pytest -m long $(ARGS)
 
 lint: $(DEV) ## Check style, types, import layers, Dockerfile and compose files
@@ -51,7 +53,7 @@ format: $(DEV) ## Write the sources in the one format, and mend what ruff can me
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder); WHAT=floor, scaling, guarantees
+bench: $(DEV) ## Measure speed and cost beside a bare redis-py loop (PEERS=1 or names, ROWS=prefix, N=0.1, ROUNDS=3, OUT=folder); WHAT=floor, scaling, guarantees, hub
 	$(PY) tests/servers/install.py
 	$(strip $(PY) -m benchmarks$(if $(WHAT),.$(WHAT)) $(if $(PEERS),--peers $(PEERS)) $(if $(ROWS),--rows $(ROWS)) \
 	  $(if $(N),--n $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)))

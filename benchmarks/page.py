@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import floor, guarantees, scaling, series
+from benchmarks import floor, guarantees, hub, scaling, series
 from benchmarks.report import Line, beside_bare, bullets, load, medians
 from benchmarks.rows import BARE, OURS
 
@@ -30,6 +30,7 @@ class Results:
         self.where, self.speed = self._load("results")
         self.growth_where, self.growth = self._load("scaling")
         self.costs_where, self.costs = self._load("guarantees")
+        self.hub_where, self.hub = self._load("hub")
         path = folder / "floor.json"
         self.floor: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
@@ -97,6 +98,12 @@ def _costs(results: Results) -> str | None:
     return f"{_run(results.costs_where)}\n\n{guarantees.deltas(results.costs)}\n\n{note}"
 
 
+def _hub(results: Results) -> str | None:
+    if not results.hub:
+        return None
+    return f"{_run(results.hub_where)}\n\n{hub.page(results.hub, _rounds(results.hub))}"
+
+
 def _floor(results: Results) -> str | None:
     if not results.floor:
         return None
@@ -132,6 +139,7 @@ PARTS: dict[str, Callable[[Results], str | None]] = {
     "guarantees": _costs,
     "growth": _plot("scaling", lambda results: series.scaling(results.growth)),
     "scaling": _growth,
+    "hub": _hub,
     "floor": _floor,
 }
 

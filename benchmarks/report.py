@@ -170,7 +170,7 @@ def _median(line: Line, side: str) -> str:
 
 
 def _value(row: Row, value: float) -> str:
-    digits = {"tasks/s": 0, "B": 0, "MiB": 1}.get(row.unit, 2)
+    digits = {"tasks/s": 0, "events/s": 0, "B": 0, "MiB": 1}.get(row.unit, 2)
     return f"{value:,.{digits}f}"
 
 

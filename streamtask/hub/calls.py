@@ -31,12 +31,20 @@ class Calls:
 
     async def call(self, request: Any) -> Any:
         """Send a task, wait for its answer, and give it."""
-        args = {} if request.args is None else _plain(message_to_json_value(request.args))
+        args = {} if request.args is None else _arguments(request.args)
         options: CallOptionsDict = {"queue": request.queue} if request.queue else {}
         id, value = await self._tasks.call(request.task, args, request.timeout, options)
         _exact(value)
         result = message_from_json_value(protos.message("google.protobuf.Value"), value)
         return protos.message("services.streamtask.v1.CallResponse")(id=id, result=result)
+
+
+def _arguments(args: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = _plain(message_to_json_value(args))
+    except ValueError:  # a number that is not finite, a value of no kind
+        raise Refusal("invalid_argument", "args: JSON has no such value") from None
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from starlette.routing import Match, Route
 
 from streamtask.hub.access import Access
 from streamtask.hub.exchange import EXCHANGE
-from streamtask.hub.models import NewEvent, TaskCall
+from streamtask.hub.models import STREAM, TASK, NewEvent, TaskCall
 from streamtask.hub.openapi import document
 from streamtask.hub.publisher import Draft, Publisher
 from streamtask.hub.refusal import CodeName, Refusal
@@ -94,14 +95,14 @@ class Door:
             for name in ("countdown", "eta", "expires", "queue", "message_id", "headers")
             if getattr(call, name) is not None
         }
-        sent = await self._tasks.send(request.path_params["name"], call.args, cast("CallOptionsDict", options))
+        sent = await self._tasks.send(_name(request, TASK), call.args, cast("CallOptionsDict", options))
         return _accepted({"id": sent.id, "task": sent.task, "queue": sent.queue, "duplicate": sent.duplicate})
 
     async def _topic(self, request: Request) -> Response:
         body = await self._read(request)
         events = _parsed(_EVENTS, body) if body.lstrip()[:1] == b"[" else [_parsed(_EVENT, body)]
         drafts = [_draft(event) for event in events]
-        done = await self._publisher.batch(request.path_params["name"], drafts)
+        done = await self._publisher.batch(_name(request, STREAM), drafts)
         rows = [
             {"event_id": draft.event_id, "entry_id": entry_id or None}
             for draft, entry_id in zip(drafts, done.ids, strict=True)
@@ -137,6 +138,14 @@ def _parsed(kind: TypeAdapter[T], body: bytes) -> T:
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Problem(400, "the body is not as /v1/openapi.json says", errors=errors) from None
+
+
+def _name(request: Request, pattern: str) -> str:
+    """The name in the path, where it is one that the document allows: others change on the way through some proxy."""
+    name: str = request.path_params["name"]
+    if not re.fullmatch(pattern, name):
+        raise Problem(400, f"the name in the path must match {pattern}")
+    return name
 
 
 def _draft(event: NewEvent) -> Draft:

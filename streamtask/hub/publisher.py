@@ -110,16 +110,17 @@ class Publisher:
             self.seen.add(stream)
 
     def _event(self, draft: Draft) -> Sequence[bytes | str]:
-        for name in ("event_id", "event_type", "source"):
-            if not getattr(draft, name):
-                raise Refusal("invalid_argument", f"{name} is required")
-        for name in ("event_id", "event_type"):
-            if len(getattr(draft, name)) > MAX_NAME:
-                raise Refusal("invalid_argument", f"{name} has more than {MAX_NAME} characters")
+        id, type = draft.event_id, draft.event_type
+        if not (id and type and draft.source):
+            missing = "event_id" if not id else "event_type" if not type else "source"
+            raise Refusal("invalid_argument", f"{missing} is required")
+        if len(id) > MAX_NAME or len(type) > MAX_NAME:
+            long = "event_id" if len(id) > MAX_NAME else "event_type"
+            raise Refusal("invalid_argument", f"{long} has more than {MAX_NAME} characters")
         created = draft.created_at or datetime.now(UTC)
-        fields = encode(draft.event_id, draft.event_type, draft.source, created, draft.payload, draft.metadata)
+        fields = encode(id, type, draft.source, created, draft.payload, draft.metadata)
         size = sum(map(len, fields))
         if size > self._limits.max_event:
-            text = f"event {draft.event_id[:64]!r} takes {size:,} bytes, {self._limits.max_event:,} are allowed"
+            text = f"event {id[:64]!r} takes {size:,} bytes, {self._limits.max_event:,} are allowed"
             raise Refusal("resource_exhausted", f"{text} (--max-event)")
         return fields

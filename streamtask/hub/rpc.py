@@ -66,6 +66,7 @@ class _Admission:
         """Let the log know the code, which gRPC-Web hides behind a 200."""
         if isinstance(error, ConnectError):
             EXCHANGE.get().code = error.code.value
+            _forget(error)
 
 
 def _method(made: protos.Procedure) -> MethodInfo[Any, Any]:
@@ -90,6 +91,16 @@ def _guarded(handler: Handler) -> Callable[[Any, RequestContext[Any, Any]], Awai
             raise ConnectError(Code.INTERNAL, "internal error") from None
 
     return call
+
+
+def _forget(error: BaseException) -> None:
+    """Let go of where an error was raised: connectrpc keeps it in one of the frames of its own traceback, and that
+    circle holds the request's bytes until some later garbage collection. A few large bodies would fill the memory.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
 
 
 def _told(refusal: Refusal) -> ConnectError:

@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, MutableMapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -17,10 +17,12 @@ import uvicorn
 from streamtask.errors import ConfigError
 from streamtask.hub.protocol import Protocol
 from streamtask.hub.settings import Settings, Tls
-from streamtask.hub.web import Application
+from streamtask.hub.web import Application, Receive, Scope, Send
 
 #: Seconds: for requests that are being served at a stop, and for an idle connection.
 GRACE, IDLE = 30, 120
+#: What is still read of the request behind an answer that came early: seconds, and bytes.
+REST_TIME, REST_BYTES = 5.0, 1 << 20
 
 
 class Serving(ABC):
@@ -107,7 +109,7 @@ class _Hypercorn(Serving):
         config.errorlog = None
         if settings.tls is not None:
             config.certfile, config.keyfile = str(settings.tls.cert), str(settings.tls.key)
-        self._web, self._config, self._sockets = web, config, sockets
+        self._web, self._config, self._sockets = _Whole(web), config, sockets
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -122,3 +124,38 @@ class _Hypercorn(Serving):
         self._stopping.set()
         if now and self._task is not None:
             self._task.cancel()
+
+
+class _Whole:
+    """Reads a request to its end before the answer ends: hypercorn closes a connection of HTTP/1.1 after an early
+    answer, and a client that was still sending would see nothing but that.
+    """
+
+    def __init__(self, web: Application) -> None:
+        self._web = web
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http" or scope["http_version"] == "2":
+            return await self._web(scope, receive, send)
+        more = True
+
+        async def reading() -> MutableMapping[str, Any]:
+            nonlocal more
+            message = await receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            if more and message["type"] == "http.response.body" and not message.get("more_body"):
+                await rest()
+            await send(message)
+
+        async def rest() -> None:
+            left = REST_BYTES
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST_TIME):
+                    while more and left > 0:
+                        left -= len((await reading()).get("body", b""))
+
+        return await self._web(scope, reading, sending)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.guarantees import VARIANTS, deltas
+from benchmarks.hub import LOADS
 from benchmarks.ledger import Ledger
 from benchmarks.report import Line, markdown
 from benchmarks.rows import CASES, Row
@@ -155,4 +156,14 @@ def test_all_rows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["slug"] for row in rows] == [row.slug for case in CASES for row in case.rows]
+    assert all(row["sides"]["streamtask"] and row["sides"]["bare"] for row in rows)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_hub_beside_a_bare_handler(tmp_path: Path) -> None:
+    done = bench("--n", "0.02", "--out", str(tmp_path), program="benchmarks.hub")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "hub.json").read_text())["rows"]
+    assert [row["slug"] for row in rows] == [load.row.slug for load in LOADS]
     assert all(row["sides"]["streamtask"] and row["sides"]["bare"] for row in rows)
