@@ -61,9 +61,10 @@ async def find_place(broker: Broker, queue: QueueState, made: bool, report: Repo
         return
     name, waiting = queue.subscription, await broker.waiting_after(queue.keys, place or "0-0")
     if waiting:
-        events = f"{'' if waiting[1] else 'up to '}{waiting[0]:,} events"
+        count, exact = waiting
+        events = f"{'' if exact else 'up to '}{count:,} {'event that is' if count == 1 else 'events that are'}"
         where = "at the beginning" if parts(queue.start) == (0, 0) else f"after {queue.start}"
-        text = f"group {name.group} starts {where} of {name.topic}: {events} that are there already will be handled"
+        text = f"group {name.group} starts {where} of {name.topic}: {events} there already will be handled"
         report.event("worker.group", WARNING, text, topic=name.topic, group=name.group, events=waiting[0])
     else:
         text = f"group {name.group} is new on {name.topic} and gets what is published from now on"
