@@ -141,10 +141,11 @@ def read_entry(queue: str, entry_id: str, flat: Sequence[bytes]) -> AnyMessage:
 
 def short_field(flat: Sequence[bytes], field: bytes) -> str:
     """What one field of an entry says, without reading the rest; it may kill who reads it."""
+    found = b""
     for name, value in zip(flat[::2], flat[1::2], strict=False):
-        if name == field:
-            return value[: MAX_NAME * 4].decode(errors="replace")
-    return ""
+        if name == field:  # of two the last one counts, as for `decode`
+            found = value
+    return found[: MAX_NAME * 4].decode(errors="replace")
 
 
 def rfc3339(moment: datetime) -> str:

@@ -47,7 +47,8 @@ class Events:
         overflow: Overflow = "refuse",
     ) -> TopicLimits:
         """Declare a topic's limits, in entries; one that is not declared has these defaults. See TopicLimits."""
-        limits = self.topics[checks.topic(name)] = TopicLimits(max_length, hard_max_length, overflow)
+        self._no_queue(checks.topic(name))
+        limits = self.topics[name] = TopicLimits(max_length, hard_max_length, overflow)
         return limits
 
     def on(
@@ -75,6 +76,7 @@ class Events:
             if isinstance(fn, BatchTask):  # its items come by the topic, and not from a queue
                 self.tasks.pop(fn.name, None)
             for name in wished.topics:
+                self._no_queue(name)
                 self.topics.setdefault(name, TopicLimits())
             return fn
 
@@ -188,7 +190,7 @@ class Events:
             )
         meta = event.meta
         fields = self._fields(event, meta, checks.headers(metadata) if metadata else {})
-        limits = self.topics.get(kind.topic) or TopicLimits()
+        limits = self.topics.get(kind.topic) or self.topic(kind.topic)
         checked_key = None if key is None else checks.message_id(key)
         publication = self.post.publication(meta.id, meta.type, fields, kind.topic, limits, checked_key)
         limit, size = self.post.settings.max_message_bytes, publication.size()
@@ -202,6 +204,11 @@ class Events:
     def _fields(self, event: Event, meta: EventMeta, metadata: Mapping[str, str]) -> list[bytes | str]:
         payload = to_json(event, by_alias=True, bytes_mode="base64", inf_nan_mode="strings")
         return encode(meta.id, meta.type, meta.source or self.name, meta.created_at, payload, metadata or meta.metadata)
+
+    def _no_queue(self, topic: str) -> None:
+        namespace, _, queue = topic.rpartition(":")
+        if namespace == self.post.namespace and queue in self.post.queues:
+            raise ValueError(f"{topic!r} is the stream of the app's queue {queue!r}; give the topic another name")
 
     def _guard(self, what: str) -> None:
         if running_loop() is not None:

@@ -181,7 +181,7 @@ def _takes_one(fn: Callable[..., Any], name: str) -> None:
 def _add(subscription: Subscription, handler: Handler, classes: dict[str, Any]) -> None:
     for type_name in classes or (None,):
         before = subscription.rest if type_name is None else subscription.handlers.get(type_name)
-        if before is not None and _original(before) is not _original(handler):
+        if before is not None and not _same(before, handler):
             what = "all types" if type_name is None else type_name
             raise DuplicateHandler(
                 f"two handlers take {what} for the group {subscription.group!r}: {place(_original(before))} and "
@@ -191,6 +191,12 @@ def _add(subscription: Subscription, handler: Handler, classes: dict[str, Any]) 
             subscription.rest = handler
         else:
             subscription.handlers[type_name] = handler
+
+
+def _same(one: Handler, other: Handler) -> bool:
+    """Is it the same function, perhaps of a module that was loaded again?"""
+    files = [place(_original(handler)).rpartition(":")[0] for handler in (one, other)]
+    return one.name == other.name and files[0] == files[1]
 
 
 def _original(handler: Handler) -> Callable[..., Any]:

@@ -9,12 +9,23 @@
 local group, me, kind, out = ARGV[1], ARGV[2], ARGV[3], {}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local all = tonumber(redis.call('HGET', KEYS[2], '*') or nil)
+
+-- When a worker last said that it handles a type. After a week of silence its handler was taken out of the code on purpose.
+local function last_said(type)
+  local said = tonumber(redis.call('HGET', KEYS[2], type) or nil)
+  if said and now - said > 604800000 then
+    redis.call('HDEL', KEYS[2], type)
+    return nil
+  end
+  return said
+end
+
+local all = last_said('*')
 for i = 4, #ARGV, 3 do
   local row = redis.call('XPENDING', KEYS[1], group, ARGV[i], ARGV[i], 1, me)[1]
   local status = 0
   if row and row[4] == tonumber(ARGV[i + 1]) then
-    local said = tonumber(redis.call('HGET', KEYS[2], ARGV[i + 2]) or nil)
+    local said = last_said(ARGV[i + 2])
     if said or all or kind == 'task' then
       status = math.max(2, now - math.max(said or 0, all or 0))
     else
