@@ -52,7 +52,9 @@ def topic(value: object) -> str:
         )
     braces = value.count("{"), value.count("}")
     if value[0] == "{" and value[-1] == "}":
-        raise ValueError(f"{value!r} is no topic: {value[1:-1]!r} would have the same keys beside it; leave the braces out")
+        raise ValueError(
+            f"{value!r} is no topic: {value[1:-1]!r} would have the same keys beside it; leave the braces out"
+        )
     if braces != (0, 0) and (braces != (1, 1) or value.find("{") + 1 >= value.find("}")):
         raise ValueError(
             f"{value!r} is no topic: braces must be one pair around a part of it, as in shop:{{eu}}:orders"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -35,7 +36,9 @@ class Event(BaseModel):  # noqa: PLW1641 - a frozen model gets its __hash__ from
         **kwargs: Unpack[ConfigDict],
     ) -> None:
         """Learn the topic; what is not given comes from the class above, but for the type."""
-        super().__init_subclass__(**kwargs)
+        if unknown := ", ".join(map(repr, kwargs)):
+            raise TypeError(f"class {cls.__qualname__}: no option {unknown}; an event has topic, type and source")
+        super().__init_subclass__()
         above = cls.__event__
         found = topic or (above.topic if above is not None else None)
         if found is None:
@@ -64,6 +67,12 @@ class Event(BaseModel):  # noqa: PLW1641 - a frozen model gets its __hash__ from
             return NotImplemented
         mine, others = (self.__dict__, self.__pydantic_extra__), (other.__dict__, other.__pydantic_extra__)
         return type(self) is type(other) and mine == others
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Another event with these fields: it has an envelope of its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy._meta = None
+        return copy
 
     @property
     def meta(self) -> EventMeta:

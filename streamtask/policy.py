@@ -388,6 +388,7 @@ TRANSITIONS = tuple(
         ("HELD", "start of a suspect", "HELD", "worker", "MARK"),
         ("HELD", "mark of an earlier start found", "DEAD", "worker", "SETTLE"),
         ("HELD", "done", "DONE", "worker", "DONE or SETTLE"),
+        ("HELD", "an event that nobody in its group handles", "DONE", "worker", "IGNORE"),
         ("HELD", "dropped by the task", "CANCELLED", "worker", "SETTLE"),
         ("HELD", "expired", "EXPIRED", "worker", "SETTLE"),
         ("HELD", "retry, snooze or park", "DUE", "worker", "SETTLE"),

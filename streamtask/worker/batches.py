@@ -107,9 +107,10 @@ def item_of(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
 
 def share(task: Task[..., Any], value: Any, count: int) -> list[Outcome]:
     """What a batch function returned, for each of its `count` items: a list has one value or exception for each."""
-    if not task.task_options.result or value is None:
+    fits = isinstance(value, list) and len(value) == count
+    if value is None or not (fits or task.task_options.result):
         return [returned(task, None)] * count
-    if not isinstance(value, list) or len(value) != count:
+    if not fits:
         got = f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
         text = f"a batch function returns None, or a list with one result for each of its {count} items; this is {got}"
         return [Misfit("result", Failure("ResultError", text))] * count

@@ -65,7 +65,7 @@ SUBSCRIPTION = mutants(
     "unit/test_subscription.py",
     (
         "one handler for a type",
-        "if before is not None and _original(before) is not _original(handler):",
+        "if before is not None and not _same(before, handler):",
         "if False:",
         "test_two_functions_for_the_same_events_of_a_group_contradict",
     ),
@@ -275,8 +275,8 @@ BATCHES = mutants(
     ),
     (
         "one result for each",
-        "if not isinstance(value, list) or len(value) != count:",
-        "if not isinstance(value, list):",
+        "fits = isinstance(value, list) and len(value) == count",
+        "fits = isinstance(value, list)",
         "test_anything_else_is_a_failure_of_each",
     ),
     (

@@ -320,3 +320,11 @@ def test_buffers_give_out_what_has_waited_too_long(deliveries: Callable[[int], l
     assert [[item.received_at for item in buffer] for buffer in buffers.values()] == [[3.0], [2.0]]
     buffers.drain()
     assert not any(buffers.values())
+
+
+def test_without_results_only_exceptions_in_a_full_list_count(app: StreamTask) -> None:
+    task = app.batch(name="t", result=False)(rate)
+    assert share(task, ["anything", 5], 2) == share(task, [1], 2) == share(task, "text", 2) == [Returned()] * 2
+    good, bad = share(task, [None, ValueError("bad")], 2)
+    assert good == Returned()
+    assert isinstance(bad, Raised)

@@ -252,3 +252,16 @@ def test_limits_may_be_left_out_or_be_equal(app: StreamTask) -> None:
 
 def test_a_kind_is_what_a_class_says() -> None:
     assert Paid.__event__ == EventKind("shop:payments", "Paid", "till")
+
+
+def test_a_changed_copy_is_another_event() -> None:
+    first = Paid(amount=1.0)
+    assert first.meta.id
+    second = first.model_copy(update={"amount": 2.0})
+    assert second.meta.id != first.meta.id
+    assert (second.amount, second.meta.type) == (2.0, "Paid")
+
+
+def test_a_misspelt_option_of_a_class_is_named() -> None:
+    with pytest.raises(TypeError, match="no option 'topics'; an event has topic, type and source"):
+        type("Sold", (Event,), {}, topics="shop:sold")  # type: ignore[call-overload]

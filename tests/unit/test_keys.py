@@ -24,7 +24,7 @@ plain = st.text(printable, min_size=1, max_size=30)
 braced = st.tuples(
     st.text(printable, max_size=9), st.text(printable, min_size=1, max_size=9), st.text(printable, max_size=9)
 )
-topics = plain | braced.map(lambda part: f"{part[0]}{{{part[1]}}}{part[2]}")
+topics = plain | braced.filter(lambda part: part[0] or part[2]).map(lambda part: f"{part[0]}{{{part[1]}}}{part[2]}")
 groups = legal.filter(lambda name: name not in ("released", "lost", "published"))
 
 

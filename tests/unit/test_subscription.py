@@ -271,3 +271,16 @@ def test_what_is_no_place_is_refused(app: StreamTask, start: Any) -> None:
 def test_a_time_needs_a_zone(app: StreamTask) -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         app.on(Made, group="g", start=datetime(2026, 1, 13))  # noqa: DTZ001 - that is what is tested
+
+
+def test_a_topic_is_no_stream_of_the_apps_own_queues(app: StreamTask) -> None:
+    app.queue("mail")
+    for declare in (
+        lambda: app.topic("shop:mail"),
+        lambda: app.on("shop:mail", group="g", name="f")(lambda event: None),
+    ):
+        with pytest.raises(ValueError, match="'shop:mail' is the stream of the app's queue 'mail'"):
+            declare()
+    app.topic("other:mail")
+    with pytest.raises(ValueError, match="'orders' would have the same keys beside it"):
+        app.topic("{orders}")
