@@ -24,6 +24,7 @@ from examples.alt.fleet import LEASE, SERVICES, Alt, DemoFailed, new_folder
 from examples.alt.search import LONGEST
 from examples.alt.settings import BackendSettings
 from examples.alt.store import get_article
+from examples.shown import Shown, progress
 
 #: Seconds until the demo gives up.
 PATIENCE = 80.0
@@ -67,7 +68,7 @@ def run(path: Path, enough: int) -> int:
         database.create()
         bad = asyncio.run(publish(settings, articles))
         total = 2 * (len(articles) + 1)  # a summary and a list of tags each, the one that is too long included
-        with report.progress(total) as shown:
+        with progress(total, "summaries and tag lists") as shown:
             live, took, waiting = watch(fleet, database, settings, articles[0], total, shown)
         asyncio.run(change(settings, articles))
         settled(fleet, database)
@@ -115,7 +116,7 @@ async def publish(settings: BackendSettings, articles: list[Article]) -> Bad:
 
 
 def watch(
-    fleet: Alt, database: Database, settings: BackendSettings, sample: Article, total: int, shown: report.Shown
+    fleet: Alt, database: Database, settings: BackendSettings, sample: Article, total: int, shown: Shown
 ) -> tuple[str, float, int]:
     """Follow the work to its end; kill a service and let a group join on the way. Returns what a tag request gave."""
     deadline = time.monotonic() + PATIENCE
@@ -139,7 +140,7 @@ def watch(
     return answer
 
 
-def kill(fleet: Alt, shown: report.Shown) -> None:
+def kill(fleet: Alt, shown: Shown) -> None:
     """Kill the service where it stands, and start it again. Frozen first, so that the numbers stay true."""
     fleet.freeze(VICTIM)
     row = next(row for row in fleet.groups() if row.group == "pre-processor-group")

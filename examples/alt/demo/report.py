@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from examples.alt import store
@@ -20,56 +16,6 @@ from examples.alt.demo.facts import Facts, group_of
 from examples.alt.fleet import ROOT, STREAMTASK, Alt, Group
 from examples.alt.search import search
 from examples.alt.service import NAMESPACE
-
-#: Seconds between two lines of progress on a pipe.
-EVERY = 2.0
-
-
-class Shown(Protocol):
-    """Where progress goes."""
-
-    def at(self, done: int) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-
-class _Lines:
-    """Plain lines: on a pipe, in CI, or on a terminal that cannot redraw."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.last, self.next = total, -1, 0.0
-
-    def at(self, done: int) -> None:
-        if done != self.last and (time.monotonic() >= self.next or done == self.total):
-            print(f"  {done:5} of {self.total} summaries and tag lists", flush=True)
-            self.last, self.next = done, time.monotonic() + EVERY
-
-    def say(self, text: str) -> None:
-        print(f"  {text}", flush=True)
-
-
-class _Bar:
-    """A bar that is redrawn in place."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.task = progress, progress.add_task("summaries and tag lists", total=total)
-
-    def at(self, done: int) -> None:
-        self.progress.update(self.task, completed=done)
-
-    def say(self, text: str) -> None:
-        self.progress.console.print(f"  {text}", markup=False, highlight=False)
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Shown]:
-    """A bar on a terminal, lines elsewhere."""
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or os.environ.get("CI"):
-        yield _Lines(total)
-        return
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as drawn:
-        yield _Bar(drawn, total)
 
 
 def topics(database: Database, number: int) -> list[str]:

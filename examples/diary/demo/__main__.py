@@ -22,6 +22,7 @@ from examples.diary.load import BUNDLED, LoadError, load
 from examples.diary.settings import DiarySettings
 from examples.diary.targets import Day, Month, daily_targets, monthly_targets, today_at
 from examples.diary.work import label
+from examples.shown import Shown, progress
 from streamtask.embedded import ensure
 
 #: Seconds until the demo gives up.
@@ -93,7 +94,7 @@ def run(path: Path) -> int:
 def watch(fleet: Fleet, database: Database, total: int) -> None:
     """Follow the summaries to the last one, and kill a worker on the way."""
     deadline = time.monotonic() + PATIENCE
-    with report.progress(total) as shown:
+    with progress(total, "summaries") as shown:
         done = 0
         while done < total:
             fleet.check()
@@ -106,7 +107,7 @@ def watch(fleet: Fleet, database: Database, total: int) -> None:
             time.sleep(0.05)
 
 
-def kill(fleet: Fleet, database: Database, shown: report.Shown) -> None:
+def kill(fleet: Fleet, database: Database, shown: Shown) -> None:
     """Kill the worker if it is in the middle of something: frozen first, so that the answer stays true."""
     fleet.freeze(VICTIM)
     held = facts.running(database, fleet.pid(VICTIM))
