@@ -207,3 +207,16 @@ def test_waits_have_a_limit_and_are_answered_at_a_stop(hubs: Callable[..., Hub],
     assert small.events("hub.stopped")
     lines = [one for one in small.events("hub.request") if one["path"] == TAGS]
     assert sorted(one["status"] for one in lines) == [200, 429]
+
+
+@pytest.mark.long
+def test_an_answer_that_takes_longer_than_thirty_seconds_is_not_cut(hub: Hub, generator: Any) -> None:
+    """mq-hub's server and its client's cut it there."""
+
+    def slowly(article: dict[str, Any]) -> bytes:
+        threading.Event().wait(33)  # the time itself is what is tested
+        return said(article)
+
+    with generator(slowly):
+        answer = hub.http.post(TAGS, json={"articleId": "a-1", "timeoutMs": 60_000}, timeout=90)
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
