@@ -1,13 +1,13 @@
 """Draws the states of a message into docs/explanation/life-of-a-message.md, from the table that the code obeys.
 
-Run it after a change of `streamtask.policy.TRANSITIONS`: python docs/_build/states.py. A test compares page and table.
+Run it after a change of `streamtask.states.TRANSITIONS`: python docs/_build/states.py. A test compares page and table.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from streamtask.policy import FINAL, TRANSITIONS
+from streamtask.states import FINAL, TRANSITIONS
 
 PAGE = Path(__file__).parents[1] / "explanation" / "life-of-a-message.md"
 BEGIN = "<!-- begin: written by docs/_build/states.py -->\n"

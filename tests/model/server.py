@@ -11,7 +11,7 @@ from functools import wraps
 from operator import itemgetter
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from streamtask.policy import FINAL, TRANSITIONS
+from streamtask.states import FINAL, TRANSITIONS
 
 #: The consumer that owns what was given back, and what its rows say of their last delivery (XCLAIM ... TIME 1).
 RELEASED, ANCIENT = "released", 1

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from streamtask.policy import FINAL, TRANSITIONS
+from streamtask.states import FINAL, TRANSITIONS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "_build" / "states.py"
 

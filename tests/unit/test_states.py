@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamtask.policy import FINAL, TRANSITIONS, legal
+from streamtask.states import FINAL, TRANSITIONS, legal
 
 STATES = {row.source for row in TRANSITIONS} | {row.target for row in TRANSITIONS}
 
