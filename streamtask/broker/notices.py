@@ -82,6 +82,7 @@ class Notices:
                         return
                 except NO_NOTICE:
                     await self._drop()
+                    self._unheard()
                     await asyncio.sleep(REST)
                     if not self._listening:
                         return
@@ -128,6 +129,12 @@ class Notices:
             for notice in self._listening.get(channel, ()):
                 notice.heard.set()
                 notice.told.set()  # also of a subscription: what came before it was not heard
+
+    def _unheard(self) -> None:
+        """Nobody is to wait for the server to hear of it: it does not answer, or refuses, as a full Redis 8 does."""
+        for notices in self._listening.values():
+            for notice in notices:
+                notice.heard.set()
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

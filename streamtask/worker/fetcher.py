@@ -213,6 +213,8 @@ class Fetcher:
     def _read_waiting(self, wants: Wants, longest: float) -> Coroutine[Any, Any, Found]:
         shy = self._shy()
         counts = _one_count(wants, most=1 if self._turn_taking.shared else COUNT)
+        if self._is_topic and not self._reader.native:  # nothing wakes it for what is given back there
+            longest = min(longest, GIVEN_BACK_TOPIC)
         return self._reader.fetch(counts, min(longest, shy) if shy else longest, given_back=not shy)
 
     def _end_if_waits(self) -> None:

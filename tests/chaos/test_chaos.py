@@ -32,6 +32,7 @@ def check(run: Chaos) -> Judgement:
     return found
 
 
+@pytest.mark.parametrize("server_name", ["redis-8.6"])
 @pytest.mark.timeout(SHORT.timeout + 60)
 def test_chaos(make_chaos: MakeChaos, server_name: str) -> None:
     check(make_chaos(server_name, SHORT))
@@ -44,6 +45,7 @@ def test_chaos_long(make_chaos: MakeChaos, server_name: str) -> None:
     check(make_chaos(server_name, LONG))
 
 
+@pytest.mark.parametrize("server_name", ["redis-8.6", pytest.param("valkey-8.1", marks=pytest.mark.long)])
 @pytest.mark.timeout(FLUSHES.timeout + 60)
 def test_flushall_loses_what_redis_held_and_nothing_else(make_chaos: MakeChaos, server_name: str) -> None:
     """What was finished stays finished, what is sent afterwards is done, and the workers go on by themselves."""

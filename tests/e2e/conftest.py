@@ -12,6 +12,15 @@ from tests.e2e.private import Place
 from tests.servers import Server
 
 
+@pytest.fixture(params=["redis-8.6", pytest.param("valkey-8.1", marks=pytest.mark.long)])
+def server_name(request: pytest.FixtureRequest) -> str:
+    """Each server's name in turn, the second in `make test-long`: processes take seconds. What proves delivery when
+    they are killed takes both at once, see `both_servers`.
+    """
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def place(tmp_path: Path, valkey81: Server) -> Iterator[Place]:
     """A place whose server is the Valkey of the wheel."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import redis
 
 from streamtask import StreamTask
@@ -24,10 +25,12 @@ from streamtask.embedded.keeper import end_with_parent
 from streamtask.result import Result
 from tests.cli.kit import environment
 from tests.e2e.app_under_test import RUNS
-from tests.servers import Server
+from tests.servers import NAMES, Server
 from tests.support import alive, eventually
 
 APP = "tests.e2e.app_under_test:app"
+#: For what is shown on each kind of server in each run of the tests.
+both_servers = pytest.mark.parametrize("server_name", NAMES)
 QUEUES = ("default", "threads")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.events_app import RUNS, TOPIC, Ordered, app
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, both_servers
 from tests.servers import StartServer
 from tests.support import eventually
 
@@ -65,6 +65,7 @@ def topic(fleet: Fleet) -> Topic:
     return Topic(fleet)
 
 
+@both_servers
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_each_event_once_in_each_group_while_one_group_fails_always(topic: Topic, count: int) -> None:
     workers = [topic.worker(ILL="1") for _ in range(4)]
@@ -87,6 +88,7 @@ def test_each_event_once_in_each_group_while_one_group_fails_always(topic: Topic
     assert topic.fleet.client.xlen(TOPIC) == count
 
 
+@both_servers
 @pytest.mark.parametrize(("count", "kills"), [(2_000, 1), pytest.param(10_000, 4, marks=pytest.mark.long)])
 def test_kill_9_of_workers_loses_no_event(topic: Topic, count: int, kills: int) -> None:
     workers = [topic.worker().ready() for _ in range(3)]

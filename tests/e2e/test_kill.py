@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, both_servers
 from tests.support import Lost, eventually
 
 LEASE = 2.0
+pytestmark = both_servers
 
 
 def longest(fleet: Fleet, lease: float) -> float:

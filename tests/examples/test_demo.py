@@ -137,7 +137,14 @@ def started() -> Iterator[subprocess.Popen[str]]:
     demo.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.long),
+    ],
+)
 def test_a_stopped_demo_leaves_no_process_behind(
     started: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:

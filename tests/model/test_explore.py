@@ -33,6 +33,7 @@ def test_a_stop(native: bool) -> None:
     search(Settings(), native, term=1)
 
 
+@pytest.mark.long
 def test_a_pause() -> None:
     search(Settings(threads=True), False, pause=1)
 

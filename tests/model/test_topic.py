@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -139,7 +140,7 @@ class Walk:
         stream, entry, (owner, count) = found
         handled = self.random.random() < 0.5
         if handled:
-            self.link.call("HSET", own(group).types, "T", 0)
+            self.link.call("HSET", own(group).types, "T", int(time.time() * 1000))
         (status,) = self.link.run(IGNORE, [stream, own(group).types], (group, owner, "topic", entry, count, "T"))
         self.link.call("DEL", own(group).types)
         assert (status > 0) == handled
