@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -255,8 +255,3 @@ def _filtered(fn: Callable[..., Any], takes: Callable[[Any], object] | None, *, 
         return fn(event) if takes(event) else None
 
     return checked_here
-
-
-def handlers_of(subscriptions: Sequence[Subscription]) -> list[Handler]:
-    """All handlers of some subscriptions."""
-    return [handler for subscription in subscriptions for handler in subscription.all]

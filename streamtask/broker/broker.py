@@ -222,8 +222,8 @@ class Broker:
         return None
 
     async def waiting_after(self, keys: QueueKeys, entry_id: str) -> tuple[int, bool] | None:
-        """How many entries of a stream come after this one, and whether that is exact; None when there are none. They
-        are counted up to a thousand, else it is the length of the stream at the most.
+        """None when no entry of a stream comes after this one; else its length, and whether all of it comes after: if
+        not, so many there are at the most.
         """
         found = await self._control.call("XRANGE", keys.stream, f"({entry_id}", "+", "COUNT", 1)
         if not found:

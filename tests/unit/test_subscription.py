@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from streamtask import Event, EventMeta, RawEvent, RetryPolicy, StreamTask, TaskOptions
 from streamtask.envelope import EventMessage
 from streamtask.errors import ConfigError, DuplicateHandler
-from streamtask.subscription import entry_id, handlers_of
+from streamtask.subscription import entry_id
 
 AT = datetime(2026, 1, 13, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ def test_types_of_several_topics_make_a_subscription_each(app: StreamTask) -> No
     orders, payments = app.subscriptions["shop:orders/g"], app.subscriptions["shop:payments/g"]
     assert sorted(orders.handlers) == ["Made", "changed"]
     assert list(payments.handlers) == ["Paid"]
-    assert [handler.kind for handler in handlers_of([orders, payments])] == ["thread", "thread"]
+    assert [handler.kind for one in (orders, payments) for handler in one.all] == ["thread", "thread"]
     assert len(orders.all) == 1, "one function, whatever it takes"
 
 

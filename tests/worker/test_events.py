@@ -15,6 +15,12 @@ from tests.support import aeventually
 from tests.worker.kit import Lab, one_server
 from tests.worker.topics_kit import TOPIC, Ordered, Paid, collect, dead, handler, own, pending, settled
 
+
+def ms_of(time: tuple[int, int]) -> int:
+    """A server's time in ms."""
+    return time[0] * 1000 + time[1] // 1000
+
+
 SOON = RetryPolicy(delays=(0.01,))
 
 
@@ -103,7 +109,8 @@ async def test_an_event_of_a_sibling_that_is_gone_becomes_a_dead_letter_after_th
 @one_server
 async def test_a_late_group_begins_where_it_says(lab: Lab, start: str) -> None:
     ids = [lab.app.publish(Ordered(n=0))]
-    await asyncio.sleep(0.003)  # so that the second one has another millisecond
+    before = int(ids[0].partition("-")[0])
+    await aeventually(lambda: ms_of(lab.client.time()) > before)  # so that the second one has another millisecond
     ids.append(lab.app.publish(Ordered(n=1)))
     at = datetime.fromtimestamp(int(ids[1].partition("-")[0]) / 1000, UTC)
     late = collect(lab, "late", start={"time": at, "id": ids[0]}.get(start, start))
